@@ -302,12 +302,12 @@ def compare_wigner(max_degree: int = 12, grid: int = 24) -> None:
     import torch
     from metatomic.torch.o3 import O3Transformations
 
-    from symjax.metrics.characters import FactorisedProjector, factorised_tables
+    from symjax.metrics.characters import Projector, factorised_tables
     from symjax.so3 import quadrature, wigner_d
 
     rule = quadrature(grid)
     rotations = rule.rotations
-    projector = FactorisedProjector(max_degree, rule.in_plane)
+    projector = Projector(max_degree, rule.in_plane)
 
     def theirs():
         # Batch by batch, as the constructor of SymmetrizedModel.

@@ -1,4 +1,4 @@
-"""Arrays of NumPy handed to JAX without a program to compile."""
+"""Arrays of NumPy, handed to JAX or processed without a program to compile."""
 
 from typing import Any
 
@@ -37,3 +37,19 @@ def to_device(values: Any, dtype: Any = None) -> Array:
         # 64 bits that JAX has not enabled would only be cut again.
         values = values.astype(jax.dtypes.canonicalize_dtype(dtype), copy=False)
     return jax.device_put(values)
+
+
+def fitting(compiled: Any, arrays: Any) -> Any:
+    """A jitted function for arrays of JAX; for those of NumPy, what it compiles.
+
+    The function must take both, by ``array.__array_namespace__()``.
+
+    Args:
+      compiled: The result of ``jax.jit``.
+      arrays: Pytree of the arrays that decide.
+
+    Returns:
+      The function itself if all of them are NumPy's, otherwise ``compiled``.
+    """
+    on_host = all(isinstance(array, np.ndarray) for array in jax.tree.leaves(arrays))
+    return compiled.__wrapped__ if on_host else compiled

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from symjax._arrays import to_device
+from symjax._arrays import fitting, to_device
 
 VALUES = {
     "doubles": np.linspace(0, 1, 7),
@@ -56,3 +56,13 @@ def test_within_a_compiled_function():
 def test_what_is_no_number_is_refused(values):
     with pytest.raises((TypeError, ValueError)):
         to_device(values)
+
+
+def test_what_is_on_the_host_stays_there():
+    double = jax.jit(lambda pair: [2 * array for array in pair])
+    host, device = np.arange(3.0), jnp.arange(3.0)
+    for pair in ([host, host], [host, device]):
+        found = fitting(double, pair)(pair)
+        kind = np.ndarray if pair[1] is host else jax.Array
+        assert all(isinstance(array, kind) for array in found)
+        np.testing.assert_array_equal(found, [2 * host] * 2)

@@ -22,7 +22,7 @@ ALLOWED = {
     "_text": set(),
     "_patterns": set(),
     "so3": {"errors", "_arrays"},
-    "metrics": {"errors", "so3"},
+    "metrics": {"errors", "_arrays", "so3"},
     "data": {"errors", "_declared", "_files", "_text", "so3"},
     "models": {
         *("errors", "_arrays", "_declared", "_files", "_text", "_patterns"),

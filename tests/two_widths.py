@@ -25,4 +25,4 @@ LEAVES = {
 
 def tables_of(degree, max_degree, leaves=LEAVES):
     elements = Elements(quadrature(degree), None)
-    return table_bytes(leaves.values(), elements, max_degree, "factorised")
+    return table_bytes(leaves.values(), elements, max_degree)

@@ -20,7 +20,7 @@ CHUNK_OF_A_BUFFER = 4096
 """Number of values whose coefficients are added at once, so that their products stay in
 the cache and no second array of the size of all coefficients is needed."""
 HOST_BYTES = 2**22
-"""Arrays of at most this many bytes are finished by NumPy, with the same functions, as
+"""Arrays of at most this many bytes are processed by NumPy, with the same functions, as
 compiling a program for every shape of an output takes longer than that."""
 
 
@@ -29,11 +29,19 @@ def is_small(arrays: Any) -> bool:
     return sum(array.nbytes for array in jax.tree.leaves(arrays)) <= HOST_BYTES
 
 
+def placed(responses: Sequence[Any], on_host: bool) -> list[Any]:
+    """Responses where they are processed: on the host, if buffers are and they fit."""
+    if on_host and is_small(responses):
+        return [np.asarray(values) for values in responses]
+    with jax.enable_x64(True):
+        return [jax.device_put(values) for values in responses]
+
+
 class Reference(NamedTuple):
     """The response around which sums are accumulated."""
 
-    direct: Float[Array, "samples components channels"]
-    rotated: Float[Array, "samples components channels"]
+    direct: Float[Array | np.ndarray, "samples components channels"]
+    rotated: Float[Array | np.ndarray, "samples components channels"]
 
 
 class Selection(NamedTuple):
@@ -87,14 +95,21 @@ def _zeros(
     nodes: int,
     several: bool,
 ) -> tuple[list[State], list[list[Array]]]:
-    states = [
-        State(
-            _empty_moments(leaf, len(each)),
-            _empty_coefficients(leaf, each) if several else None,
-        )
-        for leaf, each in zip(leaves, projectors, strict=True)
-    ]
-    return states, [_empty_buffer(leaf, parts, nodes) for leaf in leaves]
+    states, buffers = [], []
+    for leaf, each in zip(leaves, projectors, strict=True):
+        samples, components, channels = leaf.spherical_shape
+        # The first moment of a trivial representation follows from the coefficients.
+        kept = 0 if leaf.representation.is_trivial else components
+        irreps = len(leaf.representation.irreps)
+        zeros = functools.partial(jnp.zeros, dtype=leaf.compute_dtype)
+        coefficients = [
+            [zeros((len(layout.degrees), 2, leaf.size)) for layout in one.blocks]
+            for one in each
+        ]
+        sums = moments.init(len(each), samples, kept, channels, irreps)
+        states.append(State(sums, coefficients if several else None))
+        buffers.append([zeros((number, nodes, 2, leaf.size)) for number in parts])
+    return states, buffers
 
 
 @jax.jit
@@ -138,40 +153,26 @@ def scales_of(
     return scales
 
 
-def _empty_moments(leaf: Leaf, num_rules: int) -> moments.MomentState:
-    samples, components, channels = leaf.spherical_shape
-    # The first moment of a trivial representation follows from the coefficients.
-    kept = 0 if leaf.representation.is_trivial else components
-    irreps = len(leaf.representation.irreps)
-    return moments.init(num_rules, samples, kept, channels, irreps)
+def _cut(array: Any, start: Any, width: int, axis: int = -1) -> Any:
+    """Consecutive entries along one axis; a view of an array of NumPy."""
+    if isinstance(array, np.ndarray):
+        return np.moveaxis(np.moveaxis(array, axis, 0)[start : start + width], 0, axis)
+    return jax.lax.dynamic_slice_in_dim(array, start, width, axis)
 
 
-def _empty_coefficients(
-    leaf: Leaf, projectors: tuple[Projector, ...]
-) -> list[list[Array]]:
-    """Zero coefficients under the rule of each projector."""
-    return [
-        [
-            jnp.zeros((len(layout.degrees), 2, leaf.size), leaf.compute_dtype)
-            for layout in projector.blocks
-        ]
-        for projector in projectors
-    ]
+def _put(array: Any, part: Any, start: tuple[Any, ...]) -> Any:
+    """Replaces entries from ``start`` on; in place in an array of NumPy."""
+    start += (array.ndim - len(start)) * (0,)
+    if not isinstance(array, np.ndarray):
+        return jax.lax.dynamic_update_slice(array, part, start)
+    array[tuple(map(slice, start, np.add(start, part.shape)))] = part
+    return array
 
 
-def _empty_buffer(leaf: Leaf, parts: tuple[int, ...], nodes: int) -> list[Array]:
-    """An empty buffer for the in-plane spectrum at some nodes."""
-    return [
-        jnp.zeros((number, nodes, 2, leaf.size), leaf.compute_dtype) for number in parts
-    ]
-
-
-def _samples_of(whole: Leaf, leaf: Leaf, values: Array, selection: Selection) -> Array:
+def _samples_of(whole: Leaf, leaf: Leaf, values: Any, selection: Selection) -> Any:
     """Scaled spherical components of the selected samples."""
     values = values.reshape(len(values), *whole.shape)
-    values = jax.lax.dynamic_slice_in_dim(
-        values, selection.start, leaf.num_samples, axis=1
-    )
+    values = _cut(values, selection.start, leaf.num_samples, axis=1)
     return spherical_values(leaf, values.astype(leaf.compute_dtype) * selection.scale)
 
 
@@ -181,7 +182,7 @@ def first_responses(
     wholes: tuple[Leaf, ...],
     responses: list[Array],
     selections: list[Selection],
-    matrices: list[Array | None],
+    matrices: list[np.ndarray | None],
 ) -> list[Reference]:
     """References: the first response of a call, for each piece."""
     out = []
@@ -207,7 +208,7 @@ class Given(NamedTuple):
     values: Array
     selection: Selection
     reference: Reference
-    matrices: Array | None
+    matrices: np.ndarray | None
 
 
 class Call(NamedTuple):
@@ -226,12 +227,11 @@ class Call(NamedTuple):
 
 @functools.partial(
     jax.jit,
-    static_argnames=("kinds", "method", "chunk"),
+    static_argnames=("kinds", "chunk"),
     donate_argnames=("sums", "buffers"),
 )
 def accumulate(
     kinds: tuple[tuple[Leaf, Leaf], ...],
-    method: str,
     call: Call,
     sums: list[moments.MomentState],
     buffers: list[list[Array]],
@@ -240,7 +240,7 @@ def accumulate(
 ) -> tuple[list[moments.MomentState], list[list[Array]]]:
     """Adds one call to the moments, and stores its in-plane spectrum in the buffer."""
     new = [
-        _accumulate_leaf(kind, method, call, old, buffer, own, chunk)
+        _accumulate_leaf(kind, call, old, buffer, own, chunk)
         for kind, old, buffer, own in zip(kinds, sums, buffers, given, strict=True)
     ]
     return [sums for sums, _ in new], [buffer for _, buffer in new]
@@ -248,7 +248,6 @@ def accumulate(
 
 def _accumulate_leaf(
     kind: tuple[Leaf, Leaf],
-    method: str,
     call: Call,
     sums: moments.MomentState,
     buffer: list[Array],
@@ -259,7 +258,6 @@ def _accumulate_leaf(
     leaf, whole = kind
     values, selection, reference, matrices = given
     weights, waves, position = call
-    in_plane = waves.shape[1]
     # Samples run along these axes of the moments, entries along the last of a buffer.
     axes = (1, 1, 0)
 
@@ -268,35 +266,36 @@ def _accumulate_leaf(
     ) -> tuple[moments.MomentState, list[Array]]:
         sums, buffer = state
         some = dataclasses.replace(leaf, shape=(width, *whole.shape[1:]))
-        cut = functools.partial(
-            jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=width
-        )
-        centre = Reference(*(cut(part, axis=0) for part in reference))
+        centre = Reference(*(_cut(part, first, width, 0) for part in reference))
         chosen = selection._replace(start=selection.start + first)
         direct = _samples_of(whole, some, values, chosen)
         centred = direct - centre.direct
         rotated = centred
         if matrices is not None:
             rotated = rotate_back(matrices, direct) - centre.rotated
-        old = [cut(part, axis=axis) for part, axis in zip(sums, axes, strict=True)]
+        old = [
+            _cut(part, first, width, axis)
+            for part, axis in zip(sums, axes, strict=True)
+        ]
         new = moments.update(
             moments.MomentState(*old), leaf.representation, rotated, weights
         )
         replaced = [
-            jax.lax.dynamic_update_slice_in_dim(part, update, first, axis=axis)
+            _put(part, update, (*axis * (0,), first))
             for part, update, axis in zip(sums, new, axes, strict=True)
         ]
-        parts = [centred.reshape(in_plane, -1, 2, some.size)]
-        if method == "factorised":
-            parts = characters.in_plane_spectrum(waves, parts[0])
+        nodes = centred.reshape(waves.shape[1], -1, 2, some.size)
+        parts = characters.in_plane_spectrum(waves, nodes)
         entry = first * (leaf.size // leaf.num_samples)
         buffer = [
-            jax.lax.dynamic_update_slice(old, part, (0, position, 0, entry))
+            _put(old, part, (0, position, 0, entry))
             for old, part in zip(buffer, parts, strict=True)
         ]
         return moments.MomentState(*replaced), buffer
 
     width = chunk * leaf.num_samples // (len(values) * leaf.size)
+    if isinstance(values, np.ndarray):
+        width = leaf.num_samples
     return _in_chunks(add, leaf.num_samples, width, (sums, buffer))
 
 
@@ -316,7 +315,6 @@ def _in_chunks(
 
 
 def add_buffer(
-    method: str,
     states: list[list[Array]] | None,
     buffer: list[Array],
     tables: list[list[np.ndarray]],
@@ -326,15 +324,12 @@ def add_buffer(
     A small buffer that is the only one is processed on the host.
     """
     if states is None and is_small(buffer):
-        return _products(method, jax.device_get(buffer), tables)
-    return contract(method, states, buffer, tables)
+        return _products(jax.device_get(buffer), tables)
+    return contract(states, buffer, tables)
 
 
-@functools.partial(
-    jax.jit, static_argnames=("method", "chunk"), donate_argnames=("states",)
-)
+@functools.partial(jax.jit, static_argnames=("chunk",), donate_argnames=("states",))
 def contract(
-    method: str,
     states: list[list[Array]] | None,
     buffer: list[Array],
     tables: Sequence[Sequence[Array | np.ndarray]],
@@ -342,7 +337,7 @@ def contract(
 ) -> list[list[Array]]:
     """As :func:`add_buffer`, compiled."""
     if states is None:
-        return _products(method, buffer, tables)
+        return _products(buffer, tables)
 
     def add(
         start: Array | int, width: int, states: list[list[Array]]
@@ -350,7 +345,7 @@ def contract(
         def some(array: Array) -> Array:
             return jax.lax.dynamic_slice_in_dim(array, start, width, axis=-1)
 
-        new = _products(method, [some(part) for part in buffer], tables)
+        new = _products([some(part) for part in buffer], tables)
         return jax.tree.map(
             lambda old, update: jax.lax.dynamic_update_slice_in_dim(
                 old, some(old) + update, start, axis=-1
@@ -363,18 +358,10 @@ def contract(
 
 
 def _products(
-    method: str, buffer: list[Array], tables: Sequence[Sequence[Array | np.ndarray]]
+    buffer: list[Array], tables: Sequence[Sequence[Array | np.ndarray]]
 ) -> list[list[Array]]:
     """The contribution of a buffer to the coefficients of each rule."""
-    out = []
-    for maps in tables:
-        if method == "factorised":
-            out.append(characters.factorised_coefficients(maps, buffer))
-        else:
-            table = maps[0].reshape(len(maps[0]), -1)
-            elements = buffer[0].reshape(table.shape[1], *buffer[0].shape[2:])
-            out.append([characters.dense_coefficients(table, elements)])
-    return out
+    return [characters.factorised_coefficients(maps, buffer) for maps in tables]
 
 
 @functools.partial(jax.jit, static_argnames=("leaves", "wholes", "in_plane", "slot"))

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from symjax.errors import ArgumentError
-from symjax.metrics.functions import HostFunction, is_long, name_of
+from symjax.metrics.functions import HostFunction, is_long, unusable
 from symjax.so3._arguments import check_integer
 
 ALIASING = ("raise", "report")
@@ -188,33 +188,29 @@ def explained(function: Any) -> Iterator[None]:
     try:
         yield
     except jax.errors.TracerArrayConversionError as error:
-        raise ArgumentError(
-            "function",
-            name_of(function),
+        raise unusable(
+            function,
             "computes with NumPy, which cannot read the values that JAX traces",
             f"Write jax.numpy for numpy, or {_HOST}",
         ) from error
     except jax.errors.ConcretizationTypeError as error:
-        raise ArgumentError(
-            "function",
-            name_of(function),
+        raise unusable(
+            function,
             "depends on the value of a traced array (in if, float(), int(), a shape)",
             f"Write jax.numpy.where or jax.lax.cond, or {_HOST}",
         ) from error
     except (TypeError, AttributeError) as error:
         found = re.search(r"returned a value of type <class '([^']+)'>", str(error))
         if found is None and _IN_TORCH.search(str(error)):
-            raise ArgumentError(
-                "function",
-                name_of(function),
+            raise unusable(
+                function,
                 "computes with PyTorch, which cannot read the values that JAX traces",
                 f"Use symjax.interop.torch_problem, or {_HOST}",
             ) from error
         if found is None or "valid JAX type" not in str(error):
             raise
-        raise ArgumentError(
-            "function",
-            name_of(function),
+        raise unusable(
+            function,
             f"returns an object of {found[1].rpartition('.')[2]}, not an array for JAX",
             "Return arrays or a dictionary of arrays, or register the class with "
             "jax.tree_util.register_dataclass",

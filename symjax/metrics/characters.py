@@ -10,21 +10,16 @@ is
 
     ||P_{l,sigma} u||^2 = (2l+1)/4 sum_{mn} |c^+_{l,mn} + sigma (-1)^l c^-_{l,mn}|^2.
 
-The norm does not depend on the basis of the irrep, so that the two methods can use
-different ones:
+On a product grid D^l_{mn} = e^{-i m alpha} d^l_{mn}(beta) e^{-i n gamma}, so the
+in-plane integral is a discrete Fourier transform, which is done first. Only n >= 0 is
+kept, because u is real. The transform is a matrix product: for 14 to 100 in-plane
+angles this is faster than an FFT, which needs the angles contiguous in memory, where
+responses have channels.
 
-- *dense*: the real matrix D^l(R) of every element is contracted with the responses.
-  This works for any list of elements, and serves as a reference for the other method.
-- *factorised*: on a product grid D^l_{mn} = e^{-i m alpha} d^l_{mn}(beta)
-  e^{-i n gamma}, so the in-plane integral is a discrete Fourier transform, which is
-  done first. Only n >= 0 is kept, because u is real. The transform is a matrix product:
-  for 14 to 100 in-plane angles this is faster than an FFT, which needs the angles
-  contiguous in memory, where responses have channels.
-
-Both methods store coefficients as real rows, each with a degree and a weight, so that
-the power of a sector is a weighted sum of squares of rows. Rows are grouped into
-blocks, one per in-plane frequency: separate arrays of shape ``(rows, cosets, c)``, each
-the result of one matrix product, which are never copied.
+Coefficients are stored as real rows, each with a degree and a weight, so that the power
+of a sector is a weighted sum of squares of rows. Rows are grouped into blocks, one per
+in-plane frequency: separate arrays of shape ``(rows, cosets, c)``, each the result of
+one matrix product, which are never copied.
 """
 
 import dataclasses
@@ -33,13 +28,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.spatial.transform import Rotation
 
 from symjax.so3.quadratures import Quadrature
-from symjax.so3.wigner import small_d_tables, wigner_d
+from symjax.so3.wigner import euler_angles, small_d_tables
 
 
 class Layout(NamedTuple):
@@ -55,27 +48,8 @@ class Layout(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class DenseProjector:
-    """The dense method: real Wigner-D matrices through degree L."""
-
-    max_degree: int
-
-    @property
-    def layout(self) -> Layout:
-        """One row for each entry of each real Wigner-D matrix."""
-        return self.blocks[0]
-
-    @property
-    def blocks(self) -> list[Layout]:
-        """All rows in one block."""
-        sizes = [(2 * degree + 1) ** 2 for degree in range(self.max_degree + 1)]
-        degrees = np.repeat(np.arange(self.max_degree + 1), sizes)
-        return [Layout(degrees, np.ones(len(degrees)))]
-
-
-@dataclasses.dataclass(frozen=True)
-class FactorisedProjector:
-    """The factorised method, on a product grid with K in-plane angles."""
+class Projector:
+    """The layout of coefficients through degree L, from K in-plane angles."""
 
     max_degree: int
     in_plane: int
@@ -108,25 +82,12 @@ class FactorisedProjector:
         ]
 
 
-Projector = DenseProjector | FactorisedProjector
-"""Either of the two layouts of coefficients."""
-
-
-def dense_tables(
-    projector: DenseProjector, rotations: Float[np.ndarray, "group 3 3"]
-) -> Float[np.ndarray, "rows group"]:
-    """Entries of the Wigner-D matrices, one row for each (l, m, n)."""
-    matrices = wigner_d(projector.max_degree, rotations)
-    flat = [np.asarray(matrix).reshape(len(rotations), -1) for matrix in matrices]
-    return np.concatenate(flat, axis=1).T
-
-
 def factorised_tables(
-    projector: FactorisedProjector, quadrature: Quadrature, sphere_weights: np.ndarray
+    projector: Projector, quadrature: Quadrature, sphere_weights: np.ndarray
 ) -> tuple[
     Float[np.ndarray, "waves in_plane"], list[Float[np.ndarray, "rows parts nodes"]]
 ]:
-    """Tables of the factorised method for all sphere nodes of a rule.
+    """Tables of the projection for all sphere nodes of a rule.
 
     ``sphere_weights`` are the weights of the rule, or of one nested in it.
 
@@ -171,10 +132,7 @@ def synthesis_rows(
     """
     layout = projector.layout
     scale = ((2 * layout.degrees + 1) * layout.weights)[:, None]
-    if isinstance(projector, DenseProjector):
-        return scale * dense_tables(projector, rotations)
-    # In SciPy, upper case means intrinsic rotations.
-    alpha, beta, gamma = Rotation.from_matrix(rotations).as_euler("ZYZ").T
+    alpha, beta, gamma = euler_angles(rotations)
     small = small_d_tables(projector.max_degree, beta)
     rows = []
     for n, (degrees, orders) in enumerate(projector.frequencies):
@@ -184,19 +142,6 @@ def synthesis_rows(
     return scale * np.concatenate(rows)
 
 
-def dense_coefficients(
-    tables: Float[Array | np.ndarray, "rows group"],
-    responses: Float[Array, "group cosets c"],
-) -> Float[Array, "rows cosets c"]:
-    """Contribution of one batch of elements to the coefficients.
-
-    NumPy arrays are accepted too, and stay on the host.
-    """
-    xp = responses.__array_namespace__()
-    with jax.default_matmul_precision("highest"):
-        return xp.tensordot(tables.astype(responses.dtype), responses, axes=(1, 0))
-
-
 def in_plane_spectrum(
     waves: Float[Array, "waves in_plane"],
     responses: Float[Array, "in_plane nodes cosets c"],
@@ -204,15 +149,16 @@ def in_plane_spectrum(
     """The in-plane transform of the responses at a batch of sphere nodes.
 
     The in-plane angle is the first axis, so that this product and that of
-    :func:`factorised_coefficients` need no transposed copy of the responses.
+    :func:`factorised_coefficients` need no transposed copy of the responses. NumPy
+    arrays stay on the host.
 
     Returns:
       For each frequency n a separate array of its cosine and sine parts; for n = 0 only
       the mean.
     """
-    spectrum = jnp.einsum(
-        "wk,kbsc->wbsc", waves.astype(responses.dtype), responses, precision="highest"
-    )
+    xp = responses.__array_namespace__()
+    with jax.default_matmul_precision("highest"):
+        spectrum = xp.tensordot(waves.astype(responses.dtype), responses, 1)
     pairs = range(1, len(waves), 2)
     return [spectrum[:1], *(spectrum[first : first + 2] for first in pairs)]
 
@@ -267,7 +213,7 @@ def sector_power(
         zip(projector.blocks, blocks, strict=True)
     ):
         if number == 0:
-            # The row of l = 0, n = 0, real part comes first in both layouts.
+            # The row of l = 0, n = 0, real part comes first.
             first = np.equal(np.arange(len(block)), 0).astype(block.dtype)
             block = block + first[:, None, None] * reference
         signs = ((-1.0) ** layout.degrees).astype(block.dtype)[:, None]

@@ -1,14 +1,13 @@
 """From the results of a stream to a measurement with its verdict."""
 
 import dataclasses
-from collections.abc import Callable
 
 import jax
 import numpy as np
 
 from symjax.errors import AliasingError
 from symjax.metrics import convergence
-from symjax.metrics.finishing import Coarser, Streamed
+from symjax.metrics.finishing import Streamed
 from symjax.metrics.moments import Moments
 from symjax.metrics.pieces import Leaf
 from symjax.metrics.planning import Elements
@@ -21,39 +20,16 @@ CANCELLED = 1e3
 
 def join(pieces: list[tuple[int, Streamed]]) -> Streamed:
     """Joins the pieces of a leaf; a piece may repeat samples of the previous one."""
-    if len(pieces) == 1:
-        return pieces[0][1]
 
-    def joined(field: Callable[[Streamed], np.ndarray], axis: int = 0) -> np.ndarray:
-        parts: list[np.ndarray] = []
-        known = 0
-        for start, piece in pieces:
-            part = field(piece)
-            parts.append(np.take(part, range(known - start, part.shape[axis]), axis))
-            known = start + part.shape[axis]
-        return np.concatenate(parts, axis)
+    def joined(*parts: np.ndarray) -> np.ndarray:
+        kept, known = [], 0
+        for (start, _), part in zip(pieces, parts, strict=True):
+            kept.append(part[known - start :])
+            known = start + len(part)
+        return np.concatenate(kept)
 
-    def moments_of(field: Callable[[Streamed], Moments]) -> Moments:
-        def column(index: int) -> np.ndarray:
-            return joined(lambda piece: field(piece)[index])
-
-        return Moments(*map(column, range(len(Moments._fields))))
-
-    def coarser_of(rule: int) -> Coarser:
-        def column(index: int) -> np.ndarray:
-            return joined(lambda piece: piece.coarser[rule][index])
-
-        return Coarser(*map(column, range(len(Coarser._fields))))
-
-    return Streamed(
-        moments_of(lambda piece: piece.fine),
-        joined(lambda piece: piece.power),
-        tuple(map(coarser_of, range(len(pieces[0][1].coarser)))),
-        joined(lambda piece: piece.misfit, axis=1),
-        joined(lambda piece: piece.overlap, axis=1),
-        joined(lambda piece: piece.spread, axis=1),
-        joined(lambda piece: piece.round_off),
-    )
+    out: Streamed = jax.tree.map(joined, *(piece for _, piece in pieces))
+    return out
 
 
 def conclude(
@@ -76,8 +52,8 @@ def conclude(
     variance = float(fine.variance[real].sum())
     norm = float(fine.norm[real].sum())
     check = None
-    misfit = sums.misfit[:, real].sum(axis=1)
-    spread = sums.spread[:, real].sum(axis=1)
+    misfit = sums.misfit[real].sum(axis=0)
+    spread = sums.spread[real].sum(axis=0)
     verdict = convergence.Convergence(True, 0.0, 0.0, 0.0, degree)
     if norm > 0:
         missing = norm - float(power[real].sum())
@@ -113,7 +89,7 @@ def conclude(
         check = _random_check(
             misfit / norm,
             missing / norm,
-            2 * sums.overlap[:, real].sum(axis=1) / norm,
+            2 * sums.overlap[real].sum(axis=0) / norm,
             spread / max(variance, epsilon**2 * norm),
             max(epsilon, 0.1 * float(np.sqrt(sums.round_off[real].sum() / norm))),
         )
@@ -123,13 +99,10 @@ def conclude(
             "the response vanishes on the grid, but not at random elements",
         )
     verdict = dataclasses.replace(verdict, excluded=excluded_part(len(misfit)))
-    # Otherwise JAX would round the mean to float32.
-    with jax.enable_x64(True):
-        mean = unflatten_mean(representation, fine.mean, samples)
     return LeafMeasurement(
         name,
         representation,
-        mean,
+        unflatten_mean(representation, fine.mean, samples),
         np.maximum(fine.variance, 0.0).reshape(*samples, -1),
         np.maximum(fine.norm, 0.0).reshape(*samples, -1),
         power.reshape(*samples, *power.shape[1:]),

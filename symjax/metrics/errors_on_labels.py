@@ -114,13 +114,57 @@ class LabelErrors:
 
     @functools.cached_property
     def zero(self) -> "Zero":
-        """Whether labels and predictions have the same zero."""
-        return _zero(self)
+        """Whether labels and predictions have the same zero.
+
+        By the criterion by which fine-tuning refuses labels with another zero.
+        """
+        label, prediction = self.column("label"), self.column("prediction")
+        apart = label - prediction
+        if not self.composition:
+            return Zero(0.0, 0, False, apart)
+        counts = np.stack(list(self.composition.values()), axis=1)
+        atoms = counts.sum(axis=1)
+
+        def left(values: np.ndarray) -> np.ndarray:
+            return values - counts @ np.linalg.lstsq(counts, values, rcond=None)[0]
+
+        def size(values: np.ndarray) -> float:
+            return float(np.sqrt(np.mean(np.square(values / atoms))))
+
+        residual = left(apart)
+        explained = size(apart - residual)
+        rank = int(np.linalg.matrix_rank(counts))
+        if len(label) < rank + _MORE_THAN_FITTED:
+            # Too few to fit: only differences above any model's errors are detected.
+            far = explained > max(1.0, _FAR * size(left(label)))
+            return Zero(explained, 0, far, apart)
+        if explained <= _FAR * max(size(left(label)), size(residual)):
+            return Zero(explained, 0, False, apart)
+        return Zero(explained, rank, False, residual)
 
     @functools.cached_property
     def other_unit(self) -> str:
         """The unit that labels seem to have instead of the output's; empty if none."""
-        return _other_unit(self)
+        product = self.column("product")
+        label, prediction = (
+            self.column("label_square"),
+            self.column("prediction_square"),
+        )
+        if self.composition:
+            if len(product) < _MORE_THAN_FITTED:
+                return ""
+            # Energies: only what composition does not explain.
+            counts = np.stack(list(self.composition.values()), axis=1)
+            pair = np.stack([self.column("label"), self.column("prediction")], axis=1)
+            pair = pair - counts @ np.linalg.lstsq(counts, pair, rcond=None)[0]
+            label, prediction, product = (
+                pair[:, 0] ** 2,
+                pair[:, 1] ** 2,
+                pair.prod(axis=1),
+            )
+        return apparent_unit(
+            float(label.sum()), float(prediction.sum()), float(product.sum())
+        )
 
     @property
     def usable(self) -> bool:
@@ -256,53 +300,6 @@ class Zero:
     constants: int
     unknown: bool
     left: np.ndarray
-
-
-def _zero(errors: LabelErrors) -> Zero:
-    """Applies the criterion by which fine-tuning refuses labels with another zero."""
-    label, prediction = errors.column("label"), errors.column("prediction")
-    apart = label - prediction
-    if not errors.composition:
-        return Zero(0.0, 0, False, apart)
-    counts = np.stack(list(errors.composition.values()), axis=1)
-    atoms = counts.sum(axis=1)
-
-    def left(values: np.ndarray) -> np.ndarray:
-        return values - counts @ np.linalg.lstsq(counts, values, rcond=None)[0]
-
-    def size(values: np.ndarray) -> float:
-        return float(np.sqrt(np.mean(np.square(values / atoms))))
-
-    residual = left(apart)
-    explained = size(apart - residual)
-    rank = int(np.linalg.matrix_rank(counts))
-    if len(label) < rank + _MORE_THAN_FITTED:
-        # Too few to fit: only differences larger than any model's errors are detected.
-        far = explained > max(1.0, _FAR * size(left(label)))
-        return Zero(explained, 0, far, apart)
-    if explained <= _FAR * max(size(left(label)), size(residual)):
-        return Zero(explained, 0, False, apart)
-    return Zero(explained, rank, False, residual)
-
-
-def _other_unit(errors: LabelErrors) -> str:
-    """The unit that explains labels which are a multiple of predictions, or empty."""
-    product = errors.column("product")
-    label, prediction = (
-        errors.column("label_square"),
-        errors.column("prediction_square"),
-    )
-    if errors.composition:
-        if len(product) < _MORE_THAN_FITTED:
-            return ""
-        # Energies: only what composition does not explain.
-        counts = np.stack(list(errors.composition.values()), axis=1)
-        pair = np.stack([errors.column("label"), errors.column("prediction")], axis=1)
-        pair = pair - counts @ np.linalg.lstsq(counts, pair, rcond=None)[0]
-        label, prediction, product = pair[:, 0] ** 2, pair[:, 1] ** 2, pair.prod(axis=1)
-    return apparent_unit(
-        float(label.sum()), float(prediction.sum()), float(product.sum())
-    )
 
 
 def apparent_unit(label: float, prediction: float, product: float) -> str:

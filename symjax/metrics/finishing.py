@@ -1,6 +1,5 @@
 """The end of a stream: moments, sector powers and checks from the sums."""
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,6 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from symjax._arrays import fitting
 from symjax.metrics import characters, moments, stabilizer
 from symjax.metrics.accumulation import Reference, State, is_small
 from symjax.metrics.characters import Projector
@@ -31,9 +31,8 @@ class Coarser(NamedTuple):
     power: Float[np.ndarray, "samples irreps degrees 2"]
 
 
-@dataclasses.dataclass
-class Streamed:
-    """Results of one piece at the end of a stream, per sample.
+class Streamed(NamedTuple):
+    """Results of one piece at the end of a stream; samples are the first axis of all.
 
     Attributes:
       fine: Moments under the full rule.
@@ -48,10 +47,10 @@ class Streamed:
 
     fine: moments.Moments
     power: Float[np.ndarray, "samples irreps degrees 2"]
-    coarser: tuple["Coarser", ...]
-    misfit: Float[np.ndarray, "group samples"]
-    overlap: Float[np.ndarray, "group samples"]
-    spread: Float[np.ndarray, "group samples"]
+    coarser: tuple[Coarser, ...]
+    misfit: Float[np.ndarray, "samples group"]
+    overlap: Float[np.ndarray, "samples group"]
+    spread: Float[np.ndarray, "samples group"]
     round_off: Float[np.ndarray, " samples"]
 
     @property
@@ -63,17 +62,9 @@ class Streamed:
     def divided(self, scale: float) -> "Streamed":
         """The same results for responses divided by ``scale``."""
         square = scale**2
-        fine = moments.Moments(
-            self.fine.mean / scale, *(part / square for part in self.fine[1:])
-        )
-        coarser = tuple(
-            Coarser(*(np.asarray(part) / square for part in one))
-            for one in self.coarser
-        )
-        errors = (self.misfit, self.overlap, self.spread, self.round_off)
-        return Streamed(
-            fine, self.power / square, coarser, *(part / square for part in errors)
-        )
+        squares = jax.tree.map(lambda part: np.asarray(part) / square, self)
+        mean = self.fine.mean / scale
+        return squares._replace(fine=squares.fine._replace(mean=mean))
 
 
 class AtChecks(NamedTuple):
@@ -88,7 +79,7 @@ class AtChecks(NamedTuple):
 
     responses: Float[Array, "group cosets c"]
     rows: Float[np.ndarray, "rows group"]
-    matrices: Float[Array, "elements components components"] | None
+    matrices: Float[np.ndarray, "elements components components"] | None
 
 
 def finish(
@@ -105,17 +96,14 @@ def finish(
     shape = leaf.spherical_shape
     sums = state.moments
     assert state.coefficients is not None
-    small = is_small(state.coefficients)
-
-    def in_place(arrays: Any) -> Any:
-        return jax.device_get(arrays) if small else arrays
+    arrays = state.coefficients, reference, checks.responses, checks.matrices
+    if is_small(state.coefficients):
+        arrays = jax.device_get(arrays)
+    blocks, reference, responses, matrices = arrays
 
     def run(compiled: Any) -> Any:
-        return compiled.__wrapped__ if small else compiled
+        return fitting(compiled, arrays)
 
-    blocks, reference, responses, matrices = in_place(
-        (state.coefficients, reference, checks.responses, checks.matrices)
-    )
     if representation.is_trivial:
         sums = sums._replace(first=run(_first_moments)(blocks, shape))
     epsilon = leaf.epsilon
@@ -168,9 +156,9 @@ def finish(
         fine,
         power[0],
         tuple(coarser),
-        misfit[0],
-        misfit[1],
-        np.asarray(spread, np.float64),
+        misfit[0].T,
+        misfit[1].T,
+        np.asarray(spread, np.float64).T,
         np.zeros(fine.norm.shape[0]),
     )
 
@@ -220,7 +208,7 @@ def _spread(
     leaf: Leaf,
     responses: Array,
     reference: Reference,
-    matrices: Float[Array, "elements components components"] | None,
+    matrices: Float[np.ndarray, "elements components components"] | None,
     mean: Array,
 ) -> Float[Array, "group samples"]:
     """||z - mean||^2 at random elements, averaged over both cosets."""

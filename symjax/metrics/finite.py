@@ -13,15 +13,18 @@ The sectors are complete: contents sum to 1, and there is no aliasing.
 import dataclasses
 from collections.abc import Mapping
 
-import jax
 import numpy as np
 
 from symjax.errors import ArgumentError
 from symjax.metrics import orbit
-from symjax.metrics.pieces import Leaf
+from symjax.metrics.pieces import (
+    Leaf,
+    rotate_back,
+    spherical_matrices,
+    spherical_values,
+)
 from symjax.metrics.problem import Prepared, run
 from symjax.metrics.results import ByName, OfTotals, Totals, unflatten_mean
-from symjax.so3 import representations as reps
 from symjax.so3.finite_groups import FiniteGroup
 from symjax.so3.representations import Representation
 
@@ -182,19 +185,14 @@ def _finish(
     group: FiniteGroup,
 ) -> FiniteLeaf:
     """Moments and projections of the responses at all elements."""
-    samples, components, channels = reps.split_axes(representation, direct.shape[1:])
-    with jax.enable_x64(True):
-        u = np.asarray(reps.to_spherical(representation, jax.device_put(direct)))
-        u = u.reshape(group.order, -1, components, channels)
-        z = u
-        if not representation.is_trivial:
-            matrices = reps.spherical_matrix_table(representation, group.elements)
-            z = np.einsum("gij,gsic->gsjc", matrices, u)
-        mean = z.mean(axis=0)
-        # Deviations from the mean resolve variations of 1e-12 of it.
-        variance = np.square(z - mean).sum(axis=(2, 3)).mean(axis=0)
-        norm = np.square(z).sum(axis=(2, 3)).mean(axis=0)
-        shaped = unflatten_mean(representation, mean, samples)
+    leaf = Leaf(representation, direct.shape[1:], "float64")
+    samples, components, channels = leaf.axes
+    u = spherical_values(leaf, direct)
+    z = np.asarray(rotate_back(spherical_matrices([leaf], group.elements)[0], u))
+    mean = z.mean(axis=0)
+    # Deviations from the mean resolve variations of 1e-12 of it.
+    variance = np.square(z - mean).sum(axis=(2, 3)).mean(axis=0)
+    norm = np.square(z).sum(axis=(2, 3)).mean(axis=0)
     flat = u.reshape(group.order, -1)
     reference = flat[:1]
     power = []
@@ -209,7 +207,7 @@ def _finish(
         name,
         representation,
         tuple(irrep.name for irrep in group.irreps),
-        shaped,
+        unflatten_mean(representation, mean, samples),
         variance.reshape(samples),
         norm.reshape(samples),
         np.stack(power, axis=-1).reshape(*samples, -1),

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from symjax.errors import ArgumentError
-from symjax.metrics.accumulation import CHUNK_OF_A_BUFFER, contract, empty
+from symjax.metrics.accumulation import CHUNK_OF_A_BUFFER, contract, empty, placed
 from symjax.metrics.functions import HostFunction
 from symjax.metrics.grid import Grid
 from symjax.metrics.pieces import Leaf, Piece, spherical_matrices
@@ -140,7 +140,7 @@ def estimate(
     if isinstance(over, HaarSamples):
         return _of_samples(prepared, over)
     elements = Elements(over.of_degree(max_degree), None)
-    passes = plan_passes(prepared, elements, max_degree, method=over.method)
+    passes = plan_passes(prepared, elements, max_degree)
     timed: dict[tuple[Any, ...], float] = {}
     seconds = 0.0
     for pieces, plan in passes:
@@ -172,9 +172,9 @@ def _seconds_of_pass(
     responses, seconds = _timed(respond)
     matrices = spherical_matrices(steps.leaves, rotations)
     with jax.enable_x64(True):
-        responses = [jax.device_put(values) for values in responses]
-        references = steps.references(responses, matrices)
         states, buffers = steps.empty(several=False)
+        responses = placed(responses, isinstance(buffers[0][0], np.ndarray))
+        references = steps.references(responses, matrices)
         sums = [state.moments for state in states]
         add = functools.partial(
             steps.accumulate, 0, responses=responses, references=references
@@ -209,10 +209,8 @@ def _seconds_of_contraction(steps: Steps) -> float:
                 plan.nodes_per_buffer,
                 several=True,
             )
-            sums = jax.block_until_ready(contract(plan.method, sums, buffer, update))
-            _, each = _timed(
-                functools.partial(contract, plan.method, sums, buffer, update)
-            )
+            sums = jax.block_until_ready(contract(sums, buffer, update))
+            _, each = _timed(functools.partial(contract, sums, buffer, update))
         seconds += each * size / part.size
     return seconds
 
@@ -239,8 +237,6 @@ def _of_samples(prepared: Prepared, over: HaarSamples) -> Estimate:
 
     if not alone:
         jax.block_until_ready(call())
-    start = time.perf_counter()
-    jax.block_until_ready(call())
-    seconds = time.perf_counter() - start
+    _, seconds = _timed(call)
     held = sum(leaf.size for leaf in own) * 8 * 2 * min(over.num, BLOCK)
     return Estimate(2 * over.num, 1, seconds * 2 * over.num / number, held)

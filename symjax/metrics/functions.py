@@ -82,9 +82,14 @@ class RepresentationAction:
     leaves: tuple[Representation, ...]
     structure: Any
 
+    @property
+    def representations(self) -> Any:
+        """The pytree of representations."""
+        return jax.tree.unflatten(self.structure, self.leaves)
+
     def __call__(self, rotation: Any, x: Any) -> Any:
         """Returns g x for one orthogonal matrix."""
-        return act_tree(jax.tree.unflatten(self.structure, self.leaves), rotation, x)
+        return act_tree(self.representations, rotation, x)
 
 
 def as_function(function: Any) -> Any:
@@ -161,12 +166,7 @@ def output_shapes(
             functools.partial(_respond_to_one, function, action), rotation, x, args
         )
     if not jax.tree.leaves(shapes):
-        raise ArgumentError(
-            "function",
-            name_of(function),
-            "returns no array",
-            "Return the outputs to measure",
-        )
+        raise unusable(function, "returns no array", "Return the outputs to measure")
     return shapes
 
 
@@ -177,20 +177,23 @@ def name_of(function: Any) -> str:
     return str(getattr(function, "__name__", type(function).__name__))
 
 
+def unusable(function: Any, problem: str, remedy: str) -> ArgumentError:
+    """The error for a function that cannot be measured."""
+    return ArgumentError("function", name_of(function), problem, remedy)
+
+
 def _check_returned(function: Any, output: Any) -> None:
     for leaf in jax.tree.leaves(output, is_leaf=_is_list_of_numbers):
         if isinstance(leaf, list):
-            raise ArgumentError(
-                "function",
-                name_of(function),
+            raise unusable(
+                function,
                 "returns a list of numbers, each of which would be a separate output",
                 "Return numpy.array(list), or a dictionary of arrays",
             )
         dtype = np.asarray(leaf).dtype
         if dtype.kind not in "biufc" or is_long(dtype):
-            raise ArgumentError(
-                "function",
-                name_of(function),
+            raise unusable(
+                function,
                 f"returns an object of {type(leaf).__name__} ({dtype}), not an array "
                 "of a numeric dtype of JAX",
                 "Return arrays or a dictionary of arrays, at most in float64",

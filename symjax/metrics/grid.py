@@ -10,7 +10,6 @@ large ones in pieces.
 import dataclasses
 import functools
 
-import jax
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -46,7 +45,6 @@ class Grid:
         not resolved.
       on_aliasing: What to do if a response is not resolved: ``"raise"`` an error, or
         ``"report"`` the verdict with the result.
-      method: ``"factorised"`` (in-plane transform first) or ``"dense"``.
 
     Raises:
       ArgumentError: An attribute has an invalid value.
@@ -60,7 +58,6 @@ class Grid:
     rule: int | Quadrature | None = None
     tolerance: float = 0.05
     on_aliasing: str = "raise"
-    method: str = "factorised"
 
     def __post_init__(self) -> None:
         rule = self.rule
@@ -73,7 +70,6 @@ class Grid:
                 "is neither a degree nor a rule",
                 "Use Grid(13), or Adaptive() to let it be chosen",
             )
-        arguments.check_choice("method", self.method, ("factorised", "dense"))
         arguments.check_choice("on_aliasing", self.on_aliasing, arguments.ALIASING)
         arguments.check_fractions(self, "tolerance")
 
@@ -132,7 +128,7 @@ def on_rule(
     """Measures on one rule.
 
     Args:
-      grid: Tolerance, method, and what to do about aliasing.
+      grid: Tolerance, and what to do about aliasing.
       rule: Degree of the rule, or the rule.
       prepared: The problem.
       verified: Its symmetry, if it has one.
@@ -147,9 +143,7 @@ def on_rule(
         symmetric = verified.on(reduced)
     full = rule if isinstance(rule, Quadrature) else quadrature(rule)
     elements = Elements(full, reduced, checks)
-    passes = plan_passes(
-        prepared, elements, max_degree, method=grid.method, divisible=not symmetric
-    )
+    passes = plan_passes(prepared, elements, max_degree, divisible=not symmetric)
     total = elements.num_elements * len(passes)
     gathered: dict[str, list[tuple[int, Streamed]]] = {name: [] for name in leaves}
     responses: dict[str, list[ResponseSpectrum]] = {}
@@ -235,9 +229,6 @@ class Verified:
         }
 
 
-_spherical_values = jax.jit(spherical_values, static_argnums=0)
-
-
 def verify(prepared: Prepared) -> Verified | None:
     """Checks u(g h) = u(g)[p] for every output; see ``metrics.stabilizer``."""
     symmetry, leaves = prepared.symmetry, prepared.leaves
@@ -254,7 +245,7 @@ def verify(prepared: Prepared) -> Verified | None:
         admitted = max(1e-5, 1e3 * leaf.epsilon)
         deviations[name] = stabilizer.check_responses(
             name,
-            np.asarray(_spherical_values(leaf.compact, values)),
+            spherical_values(leaf.compact, np.asarray(values)),
             permutations[name],
             chosen,
             prepared.masks[name].reshape(-1),

@@ -51,15 +51,9 @@ def init(
     irreps: int,
     xp: ModuleType = jnp,
 ) -> MomentState:
-    """The empty state, in float64 if JAX has x64 enabled.
+    """The empty state for several sets of weights; ``xp`` is NumPy or jax.numpy.
 
-    Args:
-      num_rules: Number of weight sets: the grid and the coarser ones nested in it.
-      num_samples: Number of samples.
-      components: Number of spherical components.
-      channels: Number of channels.
-      irreps: Number of irreps of the representation.
-      xp: ``jax.numpy``, or ``numpy`` for sums on the host.
+    It is in float64 if JAX has x64 enabled.
     """
     return MomentState(
         xp.zeros((num_rules, num_samples, components, channels)),
@@ -115,11 +109,11 @@ def update(
         # Empty for trivial representations, whose first moment is known otherwise.
         if first.shape[2]:
             local = weights.astype(centred.dtype)
-            first = first + xp.einsum("wg,gsic->wsic", local, centred)
+            first = first + xp.tensordot(local, centred, 1)
         return MomentState(
             first,
-            state.second + xp.einsum("wg,gsi->wsi", weights, squares),
-            state.absolute + xp.einsum("g,gsi->si", xp.abs(weights[0]), squares),
+            state.second + xp.tensordot(weights, squares, 1),
+            state.absolute + xp.tensordot(xp.abs(weights[0]), squares, 1),
         )
 
 

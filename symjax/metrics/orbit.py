@@ -20,10 +20,12 @@ from symjax.metrics.functions import (
     Action,
     Function,
     HostFunction,
+    RepresentationAction,
     as_action,
     as_function,
     check_number,
 )
+from symjax.so3.action import act_on_host
 
 _LARGEST_EXACT = 2**53
 
@@ -155,6 +157,8 @@ def moved_on_host(
     action: Action, x: Any, rotations: Float[np.ndarray, "group 3 3"]
 ) -> list[Any]:
     """A list of x moved by each of several elements, in NumPy float64."""
+    if isinstance(action, RepresentationAction):
+        return act_on_host(action.representations, rotations, x)
     with jax.enable_x64(True):
         moved = jax.device_get(move(action, x, rotations))
     return [

@@ -251,15 +251,10 @@ def free_threads() -> int:
 def in_order(
     task: Callable[[T], Result], items: Iterable[T], threads: int
 ) -> Iterator[Result]:
-    """Calls a function for each item, in several threads.
+    """Yields the results of a function for each item, in their order, from threads.
 
-    Args:
-      task: The function.
-      items: Its arguments; at most one more than there are threads is taken in advance.
-      threads: Number of threads; with 1, the caller's thread is used.
-
-    Yields:
-      Results, in the order of the items.
+    At most one more item than there are threads is taken in advance; with one thread,
+    the caller's is used.
 
     Example:
       >>> from symjax.metrics.packs import in_order

@@ -176,15 +176,24 @@ def check_masks(
     return out
 
 
-def spherical_values(leaf: Leaf, responses: Array) -> Float[Array, "g samples i c"]:
-    """Responses in spherical components, with sample and channel axes merged."""
-    responses = responses.reshape(len(responses), *leaf.shape)
-    return reps.to_spherical(leaf.representation, responses.astype(leaf.compute_dtype))
+def spherical_values(leaf: Leaf, responses: Any) -> Any:
+    """Responses in spherical components, ``(elements, samples, components, channels)``.
+
+    Sample axes are merged, as channel axes are. NumPy arrays stay on the host.
+    """
+    values = responses.reshape(len(responses), *leaf.spherical_shape)
+    values = values.astype(leaf.compute_dtype)
+    basis = leaf.representation.basis
+    if basis.is_identity:
+        return values
+    xp = values.__array_namespace__()
+    with jax.default_matmul_precision("highest"):
+        return xp.einsum("ij,gsjc->gsic", basis.matrix.astype(values.dtype), values)
 
 
 def spherical_matrices(
     leaves: Sequence[Leaf], rotations: Float[np.ndarray, "group 3 3"]
-) -> list[Float[Array, "group components components"] | None]:
+) -> list[Float[np.ndarray, "group components components"] | None]:
     """rho(g) of each leaf, in float64, so that its round-off is no apparent variance.
 
     None for a trivial representation.
@@ -192,17 +201,14 @@ def spherical_matrices(
     kinds = {
         leaf.representation for leaf in leaves if not leaf.representation.is_trivial
     }
-    with jax.enable_x64(True):
-        known = {
-            kind: jax.device_put(reps.spherical_matrix_table(kind, rotations))
-            for kind in kinds
-        }
+    known = {kind: reps.spherical_matrix_table(kind, rotations) for kind in kinds}
     return [known.get(leaf.representation) for leaf in leaves]
 
 
 def rotate_back(
-    matrices: Float[Array, "g i j"] | None, values: Float[Array, "g samples i c"]
-) -> Float[Array, "g samples j c"]:
+    matrices: Float[Array | np.ndarray, "g i j"] | None,
+    values: Float[Array | np.ndarray, "g samples i c"],
+) -> Float[Array | np.ndarray, "g samples j c"]:
     """Back-rotated responses rho(g)^-1 u; NumPy arrays stay on the host."""
     if matrices is None:
         return values
@@ -222,8 +228,6 @@ def rotated_rows(
     In spherical components and float64, on the host.
     """
     leaf = dataclasses.replace(leaf, dtype="float64")
-    with jax.enable_x64(True):
-        direct = spherical_values(leaf, jax.device_put(values))
-        (matrices,) = spherical_matrices([leaf], elements)
-        rotated = np.asarray(rotate_back(matrices, direct), np.float64)
-    return rotated[:, mask].reshape(len(elements), -1)
+    (matrices,) = spherical_matrices([leaf], elements)
+    rotated = rotate_back(matrices, spherical_values(leaf, values))
+    return np.asarray(rotated[:, mask].reshape(len(elements), -1))

@@ -12,7 +12,7 @@ from symjax.errors import ArgumentError
 from symjax.metrics import functions
 from symjax.metrics.pieces import Leaf, Piece
 from symjax.metrics.problem import Prepared
-from symjax.so3.quadratures import Quadrature, nested_rules
+from symjax.so3.quadratures import Quadrature, nested, nested_rules
 from symjax.so3.reduction import ReducedRule
 
 CHUNK_OF_A_CALL = 2**20
@@ -101,9 +101,9 @@ class Elements:
         The first is used for the verdict. In an adaptive measurement it is the only
         one, because successive rules show the convergence.
         """
-        reduced = self.reduced
-        rules = nested_rules(self.full) if reduced is None else reduced.nested
-        return rules[:1] if self.climbing else rules
+        if self.reduced is not None:
+            return self.reduced.nested[:1] if self.climbing else self.reduced.nested
+        return (nested(self.full),) if self.climbing else nested_rules(self.full)
 
     def num_nested_elements(self, weights: np.ndarray) -> int:
         """Number of evaluations that a nested rule of these weights uses."""
@@ -142,7 +142,6 @@ class Plan:
       max_degree: Largest projected degree.
       comparable_degree: Largest degree compared with the first nested rule.
       nested: Degrees of the nested rules.
-      method: ``"factorised"`` or ``"dense"``.
       devices: Devices that share the elements of a call; empty for JAX's default.
       runs_ahead: Whether there is room for the responses of two calls.
       num_bytes: Total size of the arrays that exist at the same time on the first
@@ -158,7 +157,6 @@ class Plan:
     max_degree: int
     comparable_degree: int
     nested: tuple[int, ...]
-    method: str
     devices: tuple[jax.Device, ...]
     runs_ahead: bool
     num_bytes: int
@@ -185,16 +183,14 @@ class Plan:
 
     @property
     def parts(self) -> tuple[int, ...]:
-        """Number of in-plane parts of each node, by frequency."""
-        return _parts(self.method, self.max_degree, self.in_plane)
+        """Number of in-plane parts of each node, by frequency: cosine and sine."""
+        return (1, *(2,) * self.max_degree)
 
 
 def plan_passes(
     prepared: Prepared,
     elements: Elements,
     max_degree: int,
-    *,
-    method: str,
     divisible: bool = True,
 ) -> list[tuple[list[Piece], Plan]]:
     """Distributes leaves over passes, so that each pass fits the memory.
@@ -214,7 +210,7 @@ def plan_passes(
     comparable = max(min(max_degree, nested[0] - max_degree), 0)
     in_plane = elements.rule.in_plane
     num_slots = len(elements.rule.alpha) + elements.check_slots
-    tables = table_bytes(leaves.values(), elements, max_degree, method)
+    tables = table_bytes(leaves.values(), elements, max_degree)
     if tables >= memory:
         raise ArgumentError(
             "memory",
@@ -244,11 +240,11 @@ def plan_passes(
         )
     else:
         vectorised = _batch_size(-(-nodes * per_node // num_devices), limit)
-    waves = sum(_parts(method, max_degree, in_plane))
-    rows = _num_rows(method, max_degree)
-    # The state of both cosets; the block of it that is squared, which is all of it in
-    # the dense path; responses; one call in the buffer.
-    block = rows if method == "dense" else 2 * (max_degree + 1) ** 2
+    waves = 2 * max_degree + 1
+    rows = _num_rows(max_degree)
+    # The state of both cosets; the block of it that is squared; responses; one call in
+    # the buffer.
+    block = 2 * (max_degree + 1) ** 2
     group = 2 * nodes * in_plane
     # In an adaptive measurement batches are joined on the host; with an inversion, the
     # improper responses follow from the others.
@@ -260,7 +256,7 @@ def plan_passes(
 
     def need(leaf: Leaf, calls: int = 1) -> int:
         coarser = _projected(leaf, max_degree, comparable, nested)
-        further = 2 * sum(_num_rows(method, degree) for degree in coarser)
+        further = 2 * sum(_num_rows(degree) for degree in coarser)
         further += (calls - 1) * per_call
         centred = 2 * min(leaf.size * group, CHUNK_OF_A_CALL)
         return leaf.itemsize * (leaf.size * (per_value + further) + centred)
@@ -332,7 +328,6 @@ def plan_passes(
             max_degree=max_degree,
             comparable_degree=comparable,
             nested=nested,
-            method=method,
             devices=devices,
             runs_ahead=ahead > 0,
             num_bytes=tables + needed + buffered + ahead + activations * vectorised,
@@ -341,14 +336,11 @@ def plan_passes(
     return out
 
 
-def table_bytes(
-    leaves: Iterable[Leaf], elements: Elements, max_degree: int, method: str
-) -> int:
+def table_bytes(leaves: Iterable[Leaf], elements: Elements, max_degree: int) -> int:
     """Bytes of the tables of the projection and of the rotation matrices of its rule.
 
-    The factorised path takes 8 sum_{n, l >= n} 2 (2l + 1) p_n bytes per sphere node and
-    rule, with p_n = 1 or 2 parts of a frequency n; the dense path takes
-    8 sum_l (2l + 1)^2 bytes per element. The result is twice that, for temporary arrays
+    They take 8 sum_{n, l >= n} 2 (2l + 1) p_n bytes per sphere node and rule, with
+    p_n = 1 or 2 parts of a frequency n. The result is twice that, for temporary arrays
     and the copies of a buffer.
     """
     nested = tuple(degree for degree, _ in elements.nested)
@@ -360,18 +352,11 @@ def table_bytes(
             (max_degree, *_projected(leaf, max_degree, comparable, nested))
         )
     }
-    rule = elements.rule
-    nodes = len(rule.alpha)
-    columns = nodes * (rule.in_plane if method == "dense" else 1)
-    entries = 0
-    for _, through in degrees:
-        if method == "dense":
-            entries += _num_rows(method, through)
-        else:
-            # Two parts for every frequency except the first.
-            entries += 2 * _num_rows(method, through) - 2 * (through + 1) ** 2
-    matrices = 2 * 9 * (nodes + elements.check_slots) * rule.in_plane
-    return 8 * (2 * entries * columns + matrices)
+    nodes = len(elements.rule.alpha)
+    # Two parts for every frequency except the first.
+    entries = sum(2 * _num_rows(to) - 2 * (to + 1) ** 2 for _, to in degrees)
+    matrices = 2 * 9 * (nodes + elements.check_slots) * elements.rule.in_plane
+    return 8 * (2 * entries * nodes + matrices)
 
 
 def _nodes_of_batches(
@@ -410,15 +395,12 @@ def _batch_size(group: int, limit: int) -> int:
     return min(sizes, key=lambda size: -group % size)
 
 
-def _num_rows(method: str, max_degree: int) -> int:
+def _num_rows(max_degree: int) -> int:
     """Number of coefficients of one value on one coset through a degree.
 
-    The factorised path keeps real and imaginary parts for frequencies n >= 0.
+    Real and imaginary parts are kept, for frequencies n >= 0.
     """
-    sizes = (2 * degree + 1 for degree in range(max_degree + 1))
-    if method == "dense":
-        return sum(size**2 for size in sizes)
-    return sum(size * (size + 1) for size in sizes)
+    return sum((2 * l + 1) * (2 * l + 2) for l in range(max_degree + 1))  # noqa: E741
 
 
 def _projected(
@@ -436,8 +418,3 @@ def _projected(
         max(smallest, min(max_degree, degree // 2))
         for smallest, degree in zip(least, nested, strict=True)
     )
-
-
-def _parts(method: str, max_degree: int, in_plane: int) -> tuple[int, ...]:
-    """Parts by frequency: the mean, then cosine and sine; all angles if dense."""
-    return (1, *(2,) * max_degree) if method == "factorised" else (in_plane,)

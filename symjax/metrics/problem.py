@@ -379,14 +379,15 @@ def prepare(
     preflight.check_action(move, problem.x)
     with arguments.explained(problem.function):
         shapes = functions.output_shapes(function, move, problem.x, args)
-    _check_distinct(shapes)
+    returned = _names_of(shapes)
     if isinstance(function, functions.HostFunction):
         preflight.check_host(function, move, problem.x, args, shapes)
     if representations is None:
         outputs = problem.outputs
-        _check_names(shapes, outputs)
+        _check_names(returned, outputs)
     else:
-        outputs = _named(shapes, representations)
+        prefix = broadcast_prefix(representations, shapes, "representations")
+        outputs = dict(zip(returned, map(Output, prefix), strict=True))
     leaves = describe(
         shapes, {name: output.representation for name, output in outputs.items()}
     )
@@ -423,34 +424,22 @@ def prepare(
     )
 
 
-def _check_distinct(shapes: Any) -> None:
-    """Raises if two outputs have the same name: one of them would be dropped."""
-    names: set[str] = set()
-    for path, _ in jax.tree_util.tree_flatten_with_path(shapes)[0]:
-        name = leaf_name(path)
-        if name in names:
+def _names_of(shapes: Any) -> list[str]:
+    """Names of the outputs; raises if two are the same: one would be dropped."""
+    paths = jax.tree_util.tree_flatten_with_path(shapes)[0]
+    names = [leaf_name(path) for path, _ in paths]
+    for index, name in enumerate(names):
+        if name in names[:index]:
             raise ArgumentError(
                 "function",
                 name,
                 "two outputs have this name, the path of their keys",
                 "Rename one of their keys",
             )
-        names.add(name)
+    return names
 
 
-def _named(shapes: Any, representations: Any) -> dict[str, Output]:
-    """Outputs by name, from a pytree prefix of representations."""
-    flat = jax.tree_util.tree_flatten_with_path(shapes)[0]
-    prefix = broadcast_prefix(representations, shapes, "representations")
-    return {
-        leaf_name(path): Output(representation)
-        for (path, _), representation in zip(flat, prefix, strict=True)
-    }
-
-
-def _check_names(shapes: Any, outputs: Mapping[str, Output]) -> None:
-    flat = jax.tree_util.tree_flatten_with_path(shapes)[0]
-    returned = [leaf_name(path) for path, _ in flat]
+def _check_names(returned: Sequence[str], outputs: Mapping[str, Output]) -> None:
     for name in outputs:
         if name not in returned:
             raise ArgumentError(

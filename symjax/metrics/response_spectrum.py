@@ -29,11 +29,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
 from symjax.errors import ArgumentError
 from symjax.metrics.arguments import check_type
-from symjax.metrics.pieces import Leaf, spherical_matrices
+from symjax.metrics.pieces import (
+    Leaf,
+    rotate_back,
+    spherical_matrices,
+    spherical_values,
+)
 from symjax.metrics.stabilizer import LeafSymmetry, average_tensors
 from symjax.so3.averages import rotations_of
 from symjax.so3.wigner import wigner_d_tables
@@ -304,7 +309,7 @@ class ResponseSums:
         self,
         rotations: Float[np.ndarray, "half 3 3"],
         values: Any,
-        matrices: Array | np.ndarray | None,
+        matrices: np.ndarray | None,
         weights: Float[np.ndarray, "half"],
     ) -> None:
         """Adds responses with the weights of the proper elements.
@@ -315,15 +320,9 @@ class ResponseSums:
           matrices: rho(g) at all of these; None for a trivial representation.
           weights: Weights of the proper elements.
         """
-        samples, components, channels = self.leaf.spherical_shape
-        rows = np.asarray(values, np.float64)
-        rows = rows.reshape(len(rows), samples, components, channels)[:, self.real]
-        basis = self.leaf.representation.basis
-        if not basis.is_identity:
-            rows = np.einsum("ij,gsjc->gsic", basis.matrix, rows)
-        turned = rows
-        if matrices is not None:
-            turned = np.einsum("gij,gsic->gsjc", np.asarray(matrices), rows)
+        double = dataclasses.replace(self.leaf, dtype="float64")
+        rows = spherical_values(double, np.asarray(values))[:, self.real]
+        turned = np.asarray(rotate_back(matrices, rows))
         if not self.reference.size:
             first = turned[0]
             if self.symmetry is not None:
@@ -394,9 +393,8 @@ class ResponseSums:
                     optimize=True,
                 )
                 if matrices is not None:
-                    back = np.asarray(matrices[index])
                     rotated = np.einsum(
-                        "ji,smnajc->smnaic", back, rotated, optimize=True
+                        "ji,smnajc->smnaic", matrices[index], rotated, optimize=True
                     )
                 total += rotated
             out.append(total / len(elements))

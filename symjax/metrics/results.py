@@ -18,7 +18,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from symjax.errors import ArgumentError
@@ -27,7 +26,7 @@ from symjax.metrics.response_spectrum import ResponseSpectrum
 from symjax.metrics.turn_averages import SampledResponse
 from symjax.metrics.verdicts import Certificate, Convergence, RandomCheck
 from symjax.so3.irreps import Irrep
-from symjax.so3.representations import Representation, from_spherical
+from symjax.so3.representations import Representation
 
 
 class Totals(NamedTuple):
@@ -377,13 +376,10 @@ class Measurement(ByName, Mapping[str, LeafMeasurement]):
         )
 
 
-# Jitted, so that one program is compiled and not one for each operation.
-_from_spherical = jax.jit(from_spherical, static_argnums=0)
-
-
 def unflatten_mean(
     representation: Representation, mean: np.ndarray, samples: tuple[int, ...]
 ) -> np.ndarray:
     """The mean in the shape and basis of the output, from spherical components."""
-    values = _from_spherical(representation, mean)
-    return np.asarray(values).reshape(samples + values.shape[1:])
+    values = np.einsum("ij,sic->sjc", representation.basis.matrix, mean)
+    channels = mean.shape[2:] if representation.has_channels else ()
+    return values.reshape((*samples, *representation.shape, *channels))

@@ -265,14 +265,11 @@ def _combine(
     errors = Rows(
         *map(error, map(list, zip(*(block.squares for block in blocks), strict=True)))
     )
-    with jax.enable_x64(True):
-        mean = unflatten_mean(
-            representation, average([block.mean for block in blocks]), samples
-        )
+    mean = average([block.mean for block in blocks])
     found = LeafMeasurement(
         name,
         representation,
-        mean,
+        unflatten_mean(representation, mean, samples),
         variance.reshape(*samples, -1),
         norm.reshape(*samples, -1),
         power.reshape(*samples, *power.shape[1:]),

@@ -4,13 +4,13 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from symjax.errors import ArgumentError
 from symjax.metrics.problem import Execution
 from symjax.metrics.stages import (
-    Squares,
     StagedProblem,
     StagedRun,
     of_stage,
@@ -112,12 +112,12 @@ def sector_shares(
     outputs, features = network.as_it_is()
     parts = _parts(network, staged.stages[stage], features, max_degree)
     sectors = list(parts)
-    squares = {frozenset[int](): _only_a(network.squares(outputs))}
+    squares = {frozenset[int](): _variances(network, outputs)}
 
     def without(absent: frozenset[int]) -> dict[str, float]:
         if absent not in squares:
             shifts = removed([parts[sectors[index]] for index in sorted(absent)])
-            squares[absent] = _only_a(network.squares(network(shifts)[0]))
+            squares[absent] = _variances(network, network(shifts)[0])
         return squares[absent]
 
     tried = _orders(len(sectors), orders, seed)
@@ -179,5 +179,5 @@ def _error_of_pairs(rows: np.ndarray) -> np.ndarray:
     return np.asarray(pairs.std(axis=0, ddof=1) / math.sqrt(len(pairs)))
 
 
-def _only_a(squares: Mapping[str, Squares]) -> dict[str, float]:
-    return {name: one.variance for name, one in squares.items()}
+def _variances(network: StagedRun, outputs: Any) -> dict[str, float]:
+    return {name: one.variance for name, one in network.squares(outputs).items()}

@@ -6,8 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from symjax.metrics import characters
-from symjax.metrics.characters import DenseProjector, FactorisedProjector, Projector
+from symjax.metrics.characters import Projector, factorised_tables
 from symjax.metrics.planning import Elements, Plan
 from symjax.so3.quadratures import Quadrature
 
@@ -80,7 +79,7 @@ class Tables:
     """Maps from nodes or elements to the rows of the coefficients.
 
     Attributes:
-      plan: The plan, which says the method and the number of in-plane angles.
+      plan: The plan, which says the number of in-plane angles.
       waves: The in-plane transform.
       maps: Maps by index of the rule and largest projected degree.
     """
@@ -91,7 +90,7 @@ class Tables:
 
     def projectors(self, degrees: tuple[int, ...]) -> tuple[Projector, ...]:
         """One projector for each rule."""
-        return tuple(_projector(self.plan, degree) for degree in degrees)
+        return tuple(Projector(degree, self.plan.in_plane) for degree in degrees)
 
     def of_buffer(
         self, slots: Slots, number: int
@@ -106,12 +105,6 @@ class Tables:
         }
 
 
-def _projector(plan: Plan, degree: int) -> Projector:
-    if plan.method == "dense":
-        return DenseProjector(degree)
-    return FactorisedProjector(degree, plan.in_plane)
-
-
 def make_tables(
     plan: Plan, rule: Quadrature, sphere: np.ndarray, degrees: list[tuple[int, ...]]
 ) -> Tables:
@@ -120,22 +113,9 @@ def make_tables(
     ``sphere`` holds the weights of the nodes under every rule.
     """
     maps: dict[tuple[int, int], list[np.ndarray]] = {}
-    waves = np.eye(plan.in_plane)
-    if plan.method == "dense":
-        largest = DenseProjector(max(map(max, degrees)))
-        # Rows of lower degrees come first.
-        entries = characters.dense_tables(largest, rule.rotations)
     for number, degree in sorted({key for one in degrees for key in enumerate(one)}):
-        projector, weights = _projector(plan, degree), sphere[number]
-        if isinstance(projector, DenseProjector):
-            each = np.repeat(weights / plan.in_plane, plan.in_plane)
-            table = entries[: len(projector.layout.degrees)] * each
-            # the in-plane axis before the node axis, as in the buffer
-            table = table.reshape(len(table), plan.num_nodes, plan.in_plane)
-            maps[number, degree] = [np.swapaxes(table, 1, 2)]
-        else:
-            found, table_maps = characters.factorised_tables(projector, rule, weights)
-            maps[number, degree] = table_maps
-            if number == 0:
-                waves = found
+        projector = Projector(degree, plan.in_plane)
+        found, maps[number, degree] = factorised_tables(projector, rule, sphere[number])
+        if number == 0:
+            waves = found
     return Tables(plan, waves, maps)

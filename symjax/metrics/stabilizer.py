@@ -22,18 +22,17 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy.spatial.transform import Rotation
 
+from symjax._arrays import fitting
 from symjax.errors import ArgumentError
-from symjax.metrics.characters import DenseProjector
+from symjax.metrics.characters import Projector
 from symjax.so3.point_groups import generators
 from symjax.so3.reduction import ReducedRule
 from symjax.so3.representations import Representation, spherical_matrix_table
-from symjax.so3.rotations import matrix_to_euler
-from symjax.so3.wigner import small_d_tables, wigner_d
+from symjax.so3.wigner import euler_angles, small_d_tables
 
 # The orientation of the check is the same in every run.
 _PROBE_SEED = 21
@@ -75,17 +74,9 @@ def average_tensors(
     return total / len(elements)
 
 
-def _blocks(projector: Any) -> list[np.ndarray]:
+def _blocks(projector: Projector) -> list[np.ndarray]:
     """Rows of each degree in the layout of a projector, ``(n, parts, m)``."""
     blocks = []
-    if isinstance(projector, DenseProjector):
-        start = 0
-        for degree in range(projector.max_degree + 1):
-            size = 2 * degree + 1
-            rows = start + np.arange(size**2).reshape(size, size)
-            blocks.append(rows.T[:, None])
-            start += size**2
-        return blocks
     starts = np.cumsum([0, *(2 * len(d) for d, _ in projector.frequencies)])
     for degree in range(projector.max_degree + 1):
         parts = []
@@ -98,17 +89,10 @@ def _blocks(projector: Any) -> list[np.ndarray]:
 
 
 @functools.lru_cache(maxsize=64)
-def _block_matrices(projector: Any, group: bytes) -> list[np.ndarray]:
+def _block_matrices(projector: Projector, group: bytes) -> list[np.ndarray]:
     """D(k)^-1 on the parts and m of each degree, ``(order, parts, m, parts, m)``."""
     rotations = np.frombuffer(group).reshape(-1, 3, 3)
-    with jax.enable_x64(True):
-        if isinstance(projector, DenseProjector):
-            real = wigner_d(projector.max_degree, jax.device_put(rotations))
-            return [
-                np.swapaxes(d, 1, 2)[:, None, :, None] for d in map(np.asarray, real)
-            ]
-        inverse = np.swapaxes(rotations, 1, 2)
-        alpha, beta, gamma = (np.asarray(a) for a in matrix_to_euler(inverse))
+    alpha, beta, gamma = euler_angles(np.swapaxes(rotations, 1, 2))
     matrices = []
     for degree, d in enumerate(small_d_tables(projector.max_degree, beta)):
         m = np.arange(-degree, degree + 1)
@@ -121,7 +105,7 @@ def _block_matrices(projector: Any, group: bytes) -> list[np.ndarray]:
 
 @functools.partial(jax.jit, static_argnames=("projector",))
 def _average_coefficients(
-    projector: Any,
+    projector: Projector,
     matrices: list[Array],
     signs: Array,
     by_sample: Float[Array, "cosets rows samples columns"],
@@ -148,7 +132,7 @@ def _average_coefficients(
 
 
 def average_coefficients(
-    projector: Any,
+    projector: Projector,
     reduced: ReducedRule,
     permutations: Int[np.ndarray, "order samples"],
     coefficients: Float[Array, "cosets rows c"],
@@ -165,9 +149,7 @@ def average_coefficients(
     matrices = _block_matrices(projector, reduced.proper.tobytes())
     row_bytes = 2 * by_sample.shape[1] * columns * by_sample.dtype.itemsize
     step = max(1, _SLICE_BYTES // (row_bytes * len(permutations)))
-    average: Any = _average_coefficients
-    if isinstance(coefficients, np.ndarray):
-        average = average.__wrapped__
+    average = fitting(_average_coefficients, coefficients)
     out = []
     for start in range(0, len(first), step):
         chosen = permutations[:, first[start : start + step]]
@@ -207,14 +189,16 @@ class LeafSymmetry:
         """Responses at g and -g; if H contains -1, from those at g only."""
         if self.reduced.inversion is None:
             return responses
-        return _with_permuted(responses, self.permutations[self.reduced.inversion])
+        permutation = self.permutations[self.reduced.inversion]
+        return fitting(_with_permuted, responses)(responses, permutation)
 
 
 @jax.jit
 def _with_permuted(responses: Array, permutation: Array) -> Array:
     """Each response, followed by itself with permuted samples."""
+    xp = responses.__array_namespace__()
     samples = responses.reshape(len(responses), len(permutation), -1)
-    both = jnp.stack([samples, samples[:, permutation]], axis=1)
+    both = xp.stack([samples, samples[:, permutation]], axis=1)
     return both.reshape(2 * len(responses), *responses.shape[1:])
 
 

@@ -16,7 +16,7 @@ from symjax.metrics.grid import Grid
 from symjax.metrics.pieces import Leaf, leaf_name, rotated_rows
 from symjax.metrics.planning import default_batch_size
 from symjax.metrics.problem import Execution, Prepared, Problem, check_degree, prepare
-from symjax.metrics.unbiased import characters
+from symjax.metrics.unbiased import angles_between, characters
 from symjax.so3.irreps import Irrep
 from symjax.so3.quadratures import Quadrature
 
@@ -164,8 +164,7 @@ class StagedRun:
                 f"{memory / 2**30:.1f} GiB of memory",
                 "Use a rule of lower degree, or Execution(memory=...)",
             )
-        flat = self.rotations.reshape(-1, 9)
-        return np.arccos(np.clip((flat @ flat.T - 1) / 2, -1.0, 1.0))
+        return angles_between(self.rotations[None, None])[0]
 
     def as_it_is(self) -> tuple[Any, dict[str, np.ndarray]]:
         """Outputs and features without a shift, after a check of their names and types.

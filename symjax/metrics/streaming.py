@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.spatial.transform import Rotation
 
+from symjax._arrays import fitting
 from symjax.metrics import characters, moments, orbit, stabilizer
 from symjax.metrics.accumulation import (
     Call,
@@ -28,6 +29,7 @@ from symjax.metrics.accumulation import (
     add_buffer,
     empty,
     first_responses,
+    placed,
     responses_of_slot,
     scales_of,
 )
@@ -66,11 +68,12 @@ def stream(
     steps = Steps.of(pieces, elements, plan)
     slots, tables = steps.slots, steps.tables
     references: list[Reference] = []
-    states: list[State] = []
-    buffers: list[list[Array]] = []
     at_checks: list[Array] = []
-    check_matrices: list[Array | None] = []
+    check_matrices: list[np.ndarray | None] = []
     prepared = prepared.replicated()
+    with jax.enable_x64(True):
+        states, buffers = steps.empty(several=plan.num_buffers > 1)
+    on_host = isinstance(buffers[0][0], np.ndarray)
 
     def evaluate(rotations: np.ndarray) -> list[Array]:
         """Responses at proper elements, each followed by its negative."""
@@ -81,13 +84,12 @@ def stream(
             in_batches=elements.climbing,
             shared=True,
         )
-        with jax.enable_x64(True):
-            return [
-                symmetric[piece.name].both_cosets(jax.device_put(values))
-                if piece.name in symmetric
-                else jax.device_put(values)
-                for piece, values in zip(pieces, evaluated, strict=True)
-            ]
+        return [
+            symmetric[piece.name].both_cosets(values)
+            if piece.name in symmetric
+            else values
+            for piece, values in zip(pieces, placed(evaluated, on_host), strict=True)
+        ]
 
     # Responses of the previous call, which the host adds while the next is evaluated.
     behind: list[tuple[ResponseSums, tuple[Any, ...]]] = []
@@ -108,7 +110,7 @@ def stream(
             if piece.name in sums
         ]
         with jax.enable_x64(True):
-            if not states:
+            if not references:
                 steps = steps.scaled([piece.name for piece in pieces], responses)
                 references = [
                     _symmetrised(piece, reference, symmetric.get(piece.name))
@@ -116,7 +118,6 @@ def stream(
                         pieces, steps.references(responses, matrices), strict=True
                     )
                 ]
-                states, buffers = steps.empty(several=plan.num_buffers > 1)
             moved = [state.moments for state in states]
             moved, buffers = steps.accumulate(
                 call, moved, buffers, responses, references, matrices
@@ -139,9 +140,7 @@ def stream(
                     zip(states, buffers, strict=True)
                 ):
                     update = [maps[key] for key in enumerate(steps.degrees[number])]
-                    sums_of = add_buffer(
-                        plan.method, state.coefficients, buffer, update
-                    )
+                    sums_of = add_buffer(state.coefficients, buffer, update)
                     states[number] = state._replace(coefficients=sums_of)
         if not plan.runs_ahead:
             jax.block_until_ready(buffers)
@@ -169,7 +168,7 @@ def stream(
             check_matrices += spherical_matrices(alone.leaves, both)
             held = [shared.responses[piece.name], shared.turned[piece.name]]
             with jax.enable_x64(True):
-                responses = [jax.device_put(values) for values in held]
+                responses = placed(held, on_host)
                 at_checks += alone.at_slot(responses[:1], num, 0)
                 (turned,) = alone.at_slot(responses[1:], len(held[1]) // 2, 0)
             unturned = np.asarray(at_checks[-1])[: len(turned)]
@@ -193,7 +192,8 @@ def stream(
                 symmetric.get(piece.name),
                 tables.projectors(through),
             )
-            summed.round_off = np.broadcast_to(noise, summed.round_off.shape)
+            noise = np.broadcast_to(noise, summed.round_off.shape)
+            summed = summed._replace(round_off=noise)
             out.append(summed.divided(float(selection.scale)))
     return out
 
@@ -289,10 +289,10 @@ class Steps:
         return empty(self.leaves, projectors, parts, nodes, several)
 
     def references(
-        self, responses: list[Array], matrices: list[Array | None]
+        self, responses: list[Array], matrices: list[np.ndarray | None]
     ) -> list[Reference]:
         """The first response of each piece, as its reference."""
-        return first_responses(
+        return fitting(first_responses, responses)(
             self.leaves, self.wholes, responses, self.selections, matrices
         )
 
@@ -303,15 +303,14 @@ class Steps:
         buffers: list[list[Array]],
         responses: list[Array],
         references: list[Reference],
-        matrices: list[Array | None],
+        matrices: list[np.ndarray | None],
     ) -> tuple[list[moments.MomentState], list[list[Array]]]:
         """Adds a call to sums and buffers, which are donated."""
         index = self.slots.of_call(call)
         position = call % self.plan.calls_per_buffer * self.plan.nodes_per_call
         given = zip(responses, self.selections, references, matrices, strict=True)
-        return accumulate(
+        return fitting(accumulate, responses)(
             tuple(zip(self.leaves, self.wholes, strict=True)),
-            self.plan.method,
             Call(
                 self.slots.element_weights(index),
                 self.tables.waves,
@@ -335,20 +334,19 @@ class Steps:
 
     def at_slot(self, responses: list[Array], in_plane: int, slot: int) -> list[Array]:
         """Responses at the elements of one slot of a call, for each piece."""
-        return responses_of_slot(
+        return fitting(responses_of_slot, responses)(
             self.leaves, self.wholes, in_plane, responses, self.selections, slot
         )
 
 
 def _of_slot(
-    matrices: Array | None, in_plane: int, slot: int
-) -> Float[Array, "elements components components"] | None:
+    matrices: np.ndarray | None, in_plane: int, slot: int
+) -> Float[np.ndarray, "elements components components"] | None:
     """The matrices of the elements of one slot of a call."""
     if matrices is None:
         return None
-    # On the host: a slice of a JAX array is a program for each shape.
-    nodes = np.asarray(matrices).reshape(in_plane, -1, 2, *matrices.shape[1:])
-    return jax.device_put(nodes[:, slot].reshape(-1, *matrices.shape[1:]))
+    nodes = matrices.reshape(in_plane, -1, 2, *matrices.shape[1:])
+    return nodes[:, slot].reshape(-1, *matrices.shape[1:])
 
 
 def _symmetrised(
@@ -368,6 +366,5 @@ def _symmetrised(
         symmetry.permutations, np.asarray(reference.direct)
     )
     return Reference(
-        jax.device_put(direct.astype(reference.direct.dtype)),
-        jax.device_put(rotated.astype(reference.rotated.dtype)),
+        direct.astype(reference.direct.dtype), rotated.astype(reference.rotated.dtype)
     )

@@ -74,14 +74,10 @@ def turn_members(turn: str) -> Float[np.ndarray, "members 3 3"]:
 
 @functools.lru_cache(maxsize=64)
 def cosets_of(turn: str) -> tuple[Cosets, ...]:
-    """The groups whose averages can be evaluated from a turn.
+    """The groups whose averages can be evaluated from a turn of :func:`turn_members`.
 
-    Args:
-      turn: As in :func:`turn_members`.
-
-    Returns:
-      Those of :data:`~symjax.metrics.response_spectrum.GROUPS` under which the turn is
-      closed.
+    They are those of :data:`~symjax.metrics.response_spectrum.GROUPS` under which the
+    turn is closed.
 
     Example:
       >>> from symjax.metrics.turn_averages import cosets_of

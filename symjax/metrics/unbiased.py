@@ -28,6 +28,7 @@ the estimate. Rows of several samples can be added, and standard errors follow f
 leaving out one turn at a time.
 """
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -35,7 +36,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from symjax.metrics.moments import irrep_starts
-from symjax.metrics.pieces import Leaf
+from symjax.metrics.pieces import Leaf, spherical_values
 from symjax.metrics.turn_averages import Cosets
 from symjax.so3.representations import spherical_matrix_table
 
@@ -152,10 +153,8 @@ def estimate_rows(
     num_samples, components, channels = leaf.spherical_shape
     items, turns, members = rotations.shape[:3]
     owner = np.zeros(num_samples, int) if owner is None else owner
-    u = np.asarray(responses, np.float64).reshape(-1, *leaf.spherical_shape)
-    if not representation.basis.is_identity:
-        basis = np.asarray(representation.basis.matrix, np.float64)
-        u = np.einsum("ij,gsjc->gsic", basis, u)
+    double = dataclasses.replace(leaf, dtype="float64")
+    u = spherical_values(double, np.asarray(responses))
     z, matrices = u, None
     if not representation.is_trivial:
         elements = both_cosets(rotations).reshape(-1, 3, 3)
@@ -182,7 +181,7 @@ def estimate_rows(
     squares = np.square(u.reshape(by_turn)).mean(axis=(1, 2)).sum(axis=-1)
     spread = np.square(z).mean(axis=(1, 2)).sum(axis=-1)
     means = z.mean(axis=(1, 2))  # (turns, samples, components, channels)
-    angle = _angles(rotations[:, sampled])
+    angle = angles_between(rotations[:, sampled])
     num_sampled = len(deviations)
 
     irreps = len(representation.irreps)
@@ -230,7 +229,9 @@ def _of_pairs(rows: Float[np.ndarray, "samples turns"]) -> np.ndarray:
     return (rows + others / (rows.shape[1] - 1)) / 2
 
 
-def _angles(rotations: np.ndarray) -> np.ndarray:
+def angles_between(
+    rotations: Float[np.ndarray, "items turns members 3 3"],
+) -> Float[np.ndarray, "items elements elements"]:
     """Rotation angles of g^-1 h for all pairs of rotations of an item."""
     items, turns, members = rotations.shape[:3]
     flat = rotations.reshape(items, turns * members, 9)

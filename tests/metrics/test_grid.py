@@ -102,7 +102,6 @@ class TestAliasing:
     ("change", "text"),
     [
         ({"rule": "fine"}, "rule"),
-        ({"method": "fft"}, "method"),
         ({"tolerance": 0}, "tolerance"),
         ({"tolerance": 2.0}, "tolerance"),
         ({"on_aliasing": "ignore"}, "on_aliasing"),

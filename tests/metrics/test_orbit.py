@@ -13,6 +13,7 @@ from symjax.errors import ArgumentError
 from symjax.metrics import HostFunction, measure
 from symjax.so3 import VECTOR
 
+EIGHT = "--xla_force_host_platform_device_count=8"
 SCRIPT = pathlib.Path(__file__).parent / "on_devices.py"
 
 
@@ -22,7 +23,7 @@ def test_eight_devices_give_the_numbers_of_one():
         [sys.executable, str(SCRIPT)],
         env=os.environ
         | {
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+            "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {EIGHT}",
             "JAX_PLATFORMS": "cpu",
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         },

@@ -10,9 +10,7 @@ from two_widths import LEAVES, X, features, tables_of
 from symjax.errors import ArgumentError
 from symjax.metrics import Grid, measure
 from symjax.metrics.characters import (
-    DenseProjector,
-    FactorisedProjector,
-    dense_tables,
+    Projector,
     factorised_tables,
 )
 from symjax.metrics.pieces import Leaf
@@ -27,7 +25,7 @@ def planned(function, leaves, memory, degree, max_degree):
     problem = Problem(function, X, {n: Output(FEATURE) for n in leaves})
     elements = Elements(quadrature(degree), None)
     prepared = dataclasses.replace(prepare(problem, execution), leaves=leaves)
-    return plan_passes(prepared, elements, max_degree, method="factorised")
+    return plan_passes(prepared, elements, max_degree)
 
 
 def passes_of(memory, degree=9, max_degree=4):
@@ -50,25 +48,19 @@ def test_every_sample_is_in_a_pass(memory):
     assert seen == {"wide": set(range(6)), "narrow": set(range(6))}
 
 
-@pytest.mark.parametrize(
-    ("degree", "max_degree", "method"),
-    [(13, 6, "factorised"), (35, 12, "factorised"), (9, 4, "dense")],
-)
-def test_tables_need_what_is_said(degree, max_degree, method):
+@pytest.mark.parametrize(("degree", "max_degree"), [(13, 6), (35, 12)])
+def test_tables_need_what_is_said(degree, max_degree):
     rule = quadrature(degree)
     elements = Elements(rule, None)
     leaf = Leaf(VECTOR, (2, 3), "float32")
-    said = table_bytes([leaf], elements, max_degree, method)
+    said = table_bytes([leaf], elements, max_degree)
     held = 0
     # An output is projected to what each nested rule resolves.
     rules = [(2 * max_degree, rule.sphere_weights), *elements.nested]
     for exact, sphere in rules:
         through = min(max_degree, exact // 2)
-        if method == "dense":
-            held += dense_tables(DenseProjector(through), rule.rotations).nbytes
-        else:
-            projector = FactorisedProjector(through, rule.in_plane)
-            held += sum(t.nbytes for t in factorised_tables(projector, rule, sphere)[1])
+        projector = Projector(through, rule.in_plane)
+        held += sum(t.nbytes for t in factorised_tables(projector, rule, sphere)[1])
     # Twice, and the matrices of the rule.
     assert 2 * held <= said < 3 * held
 

@@ -30,15 +30,14 @@ def both(x):
 REPRESENTATIONS = {"output": SCALAR, "layer": FEATURE}
 
 
-@pytest.mark.parametrize("method", ["factorised", "dense"])
-def test_rules_of_sufficient_degree_are_exact_and_coarser_ones_are_not(method):
+def test_rules_of_sufficient_degree_are_exact_and_coarser_ones_are_not():
     """V and the norm of degree 3 need degree 6, B(l) of it degree l + 3 too."""
     result = measure(
         both,
         X,
         representations=REPRESENTATIONS,
         max_degree=6,
-        over=Grid(15, method=method),
+        over=Grid(15),
     )
     for name in result:
         curve = result.curve(name)

@@ -20,7 +20,7 @@ def planned(request):
     elements = Elements(RULE, reduced)
     problem = Problem(jnp.sin, np.eye(3), {"output": Output(FEATURE)})
     prepared = prepare(problem, Execution(batch_size=16))
-    ((_, plan),) = plan_passes(prepared, elements, 3, method="factorised")
+    ((_, plan),) = plan_passes(prepared, elements, 3)
     assert plan.num_calls > 1
     return elements, plan, Slots(elements, plan)
 
