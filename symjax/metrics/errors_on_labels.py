@@ -306,16 +306,8 @@ def apparent_unit(label: float, prediction: float, product: float) -> str:
     """The unit that labels seem to have instead of that of the predictions.
 
     If labels correlate strongly with predictions, the ratio of their sizes is compared
-    with :data:`UNIT_FACTORS`, and its sign with -1.
-
-    Args:
-      label: Sum of squares of the labels.
-      prediction: Sum of squares of the predictions.
-      product: Sum of their products.
-
-    Returns:
-      A name from :data:`UNIT_FACTORS`, :data:`OPPOSITE`, or both; empty if labels are
-      not such a multiple of the predictions.
+    with :data:`UNIT_FACTORS`, and its sign with -1; empty if labels are not such a
+    multiple. Given are the sums of squares of both, and that of their products.
 
     Example:
       >>> from symjax.metrics.errors_on_labels import apparent_unit

@@ -125,15 +125,9 @@ def on_rule(
     max_degree: int,
     checks: Checks | None = None,
 ) -> Measurement:
-    """Measures on one rule.
+    """Measures on one rule, which replaces that of ``grid``.
 
-    Args:
-      grid: Tolerance, and what to do about aliasing.
-      rule: Degree of the rule, or the rule.
-      prepared: The problem.
-      verified: Its symmetry, if it has one.
-      max_degree: Largest projected degree.
-      checks: Random elements shared with other rules of an adaptive measurement.
+    Rules of an adaptive measurement share their ``checks``.
     """
     leaves, progress = prepared.leaves, prepared.execution.progress
     reduced = None

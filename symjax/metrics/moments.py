@@ -142,17 +142,10 @@ def finalize(
     rule: int = 0,
     symmetry: LeafSymmetry | None = None,
 ) -> Moments:
-    """Mean, variance and norm under one rule, from the sums.
+    """Mean, variance and norm under one rule, the index of a set of weights.
 
-    Args:
-      state: The accumulated state.
-      representation: Groups the components into irreps.
-      reference: z_0 in spherical components.
-      num_elements: Number of group elements that were added.
-      epsilon: Machine epsilon of the responses.
-      rule: Index of the set of weights.
-      symmetry: Symmetry of the input, if one element of each orbit was added; the
-        reference must have this symmetry.
+    If one element of each orbit under a symmetry of the input was added, the reference
+    must have this symmetry.
     """
     # On the host: slicing a JAX array compiles a program for each rule and shape.
     first = np.asarray(state.first, np.float64)[rule]

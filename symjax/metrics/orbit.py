@@ -186,19 +186,8 @@ def respond(
 ) -> Sequence[Array | np.ndarray]:
     """Responses at some elements of O(3), with the group as first axis.
 
-    Args:
-      function: Pure JAX function ``f(x, *args)``, or a :class:`HostFunction`.
-      action: Function ``(rotation, x) -> g x``.
-      x: Input pytree.
-      rotations: Orthogonal matrices, proper or improper, ``(group, 3, 3)``.
-      args: Further arguments that do not transform (parameters of a model).
-      keep: Indices of the output leaves to return.
-      batch_size: Number of elements evaluated at once.
-      devices: Devices that share the elements; the responses are gathered on the
-        first. If empty, JAX's default device.
-
-    Returns:
-      One array for each index in ``keep``.
+    One array for each index of an output leaf in ``keep``. Devices that share the
+    elements gather the responses on the first; if empty, JAX's default device is used.
 
     Raises:
       ArgumentError: An integer response is too large for float64.

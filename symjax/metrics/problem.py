@@ -259,12 +259,8 @@ class Prepared:
     ) -> Sequence[Any]:
         """Responses of ``leaves`` at ``rotations``, see :mod:`symjax.metrics.orbit`.
 
-        Args:
-          rotations: Elements of O(3), ``(group, 3, 3)``.
-          leaves: The leaves to return.
-          batch_size: Elements evaluated at once on each device.
-          in_batches: Whether to use :func:`symjax.metrics.orbit.respond_in_batches`.
-          shared: Whether the devices share the elements.
+        ``in_batches`` uses :func:`~symjax.metrics.orbit.respond_in_batches`; if
+        ``shared``, the devices share the elements.
         """
         run = orbit.respond_in_batches if in_batches else orbit.respond
         return run(
@@ -345,11 +341,8 @@ def prepare(
 ) -> Prepared:
     """Checks a problem, and traces its function once to describe the outputs.
 
-    Args:
-      problem: The problem.
-      execution: Where and how it will run.
-      representations: Instead of ``problem.outputs``: one representation, or a pytree
-        prefix of the output.
+    ``representations``, one or a pytree prefix of the output, replace
+    ``problem.outputs``.
 
     Raises:
       ArgumentError: The input is not finite; an output is unknown, missing, without

@@ -51,19 +51,9 @@ def stream(
     progress: Callable[[int], None] | None,
     sums: Mapping[str, ResponseSums],
 ) -> list[Streamed]:
-    """Runs over the whole grid and accumulates every piece.
+    """Runs over the whole grid, and returns the sums of each piece.
 
-    Args:
-      prepared: The problem.
-      pieces: The pieces of this pass.
-      elements: The elements that are evaluated.
-      symmetric: Verified symmetries, by name of the leaf.
-      plan: How the elements are streamed.
-      progress: Called with the number of elements done.
-      sums: Second moments of outputs, by name, to which responses are added.
-
-    Returns:
-      The sums of each piece.
+    Responses of outputs are also added to ``sums``, their second moments by name.
     """
     steps = Steps.of(pieces, elements, plan)
     slots, tables = steps.slots, steps.tables

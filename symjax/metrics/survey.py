@@ -320,15 +320,7 @@ def survey(
 def widest(pooled: Pool, of: str, outputs: Mapping[str, Output]) -> float:
     """The largest relative half width of the intervals of A, over outputs of the model.
 
-    Outputs whose A is 0 within the round-off of float64 are ignored.
-
-    Args:
-      pooled: The structures.
-      of: Whether intervals are of the ``"data"`` or the ``"population"``.
-      outputs: Descriptions of the outputs, by name.
-
-    Returns:
-      The width; 0 if all A are 0.
+    Outputs whose A is 0 within the round-off of float64 are ignored; 0 if all are.
     """
     widths = [0.0]
     for name in pooled.names:

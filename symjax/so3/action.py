@@ -183,12 +183,6 @@ def broadcast_prefix(
 ) -> list[Representation]:
     """One representation for each leaf of a pytree, in the order of the leaves.
 
-    Args:
-      representations: A representation, or a pytree of them that is a prefix of
-        ``tree``.
-      tree: Pytree whose leaves need representations.
-      argument: Name of the argument ``representations`` in the error message.
-
     Raises:
       RepresentationError: It is not a prefix of ``tree``; the message lists both.
     """

@@ -88,10 +88,6 @@ def reduce_rule(
     the axis. All have positive weights. A given rule is kept; only its orientation is
     chosen.
 
-    Args:
-      rule: Degree of exactness, or a rule.
-      elements: Orthogonal matrices of the symmetry group.
-
     Example:
       >>> from symjax.so3.reduction import reduce_rule
       >>> from symjax.so3.point_groups import dihedral_group, octahedral_group

@@ -40,14 +40,8 @@ def small_d_tables(max_degree: int, beta: np.ndarray) -> list[np.ndarray]:
     Computed in NumPy float64: tables are made once, in less time than JAX would need to
     compile a program for each number of angles. Rows m' and columns m run from -l to l,
     as in the package ``wigners``:
-    D^l_{m'm} = exp(-i m' alpha) d^l_{m'm}(beta) exp(-i m gamma).
-
-    Args:
-      max_degree: Largest degree L, from 0 to 500.
-      beta: Angles in radians, shape ``(angles,)``.
-
-    Returns:
-      L + 1 arrays of shape ``(angles, 2l + 1, 2l + 1)``.
+    D^l_{m'm} = exp(-i m' alpha) d^l_{m'm}(beta) exp(-i m gamma), one array of shape
+    ``(angles, 2l + 1, 2l + 1)`` for each degree, at most 500.
     """
     matrices = []
     for degree, delta in enumerate(half_turns(max_degree)):
