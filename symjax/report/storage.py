@@ -3,9 +3,9 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from symjax._declared import refusal
@@ -34,25 +34,32 @@ class TruncatedError(ReportError):
     """A file is not JSON, or was cut off."""
 
 
-class Header(TypedDict):
+class _Format(TypedDict):
+    schema: str
+
+
+@with_config({"extra": "forbid"})
+class Header(_Format):
     """What a report and the journal of a run have in common."""
 
-    schema: str
     software: Software
     model: ModelInfo
     settings: Settings
 
 
-class _Format(TypedDict):
-    schema: str
-
-
-class _Body(TypedDict):
+@with_config({"extra": "forbid"})
+class _Whole(Header):
     structures: list[StructureReport]
     command: str
+    # Derived from the structures, and not read.
+    summary: NotRequired[Any]
+    averages: NotRequired[Any]
+    labels: NotRequired[Any]
+    events: NotRequired[Any]
 
 
-_FORMAT, _HEADER, _BODY = TypeAdapter(_Format), TypeAdapter(Header), TypeAdapter(_Body)
+_FORMAT, _HEADER = TypeAdapter(_Format), TypeAdapter(Header)
+_WHOLE = TypeAdapter(_Whole)
 _STRUCTURE, _SUMMARY = TypeAdapter(StructureReport), TypeAdapter(Summary)
 _AVERAGES = TypeAdapter(tuple[StoredAverage, ...])
 
@@ -90,9 +97,8 @@ def head_to_json(report: Report) -> dict[str, Any]:
             for name, leaf in report.aggregate().items()
         },
         "averages": {
-            name: _plain(_AVERAGES, known_frontier(leaf.response))
-            for name, leaf in report.aggregate().items()
-            if leaf.response is not None
+            name: _plain(_AVERAGES, known_frontier(response))
+            for name, response in report.responses.items()
         },
         "labels": {
             name: plain(labels_of_output(name, leaf.unit, leaf.labels, leaf.channels))
@@ -126,18 +132,17 @@ def from_json(value: Any, source: str = "report") -> Report:
       source: Name of the file, for errors.
 
     Raises:
-      ReportError: The schema differs, or a field is missing or has a wrong type, shape
-        or range; the message names the file and the field.
+      ReportError: The schema differs, or a field is unknown or missing, or has a wrong
+        type, shape or range; the message names the file and the field.
     """
     return _read_report(json.dumps(value), source)
 
 
 def _read_report(text: str, source: str) -> Report:
-    header = read_header(text, SCHEMA, source)
-    body = _validated(_BODY, text, source)
-    degree = header["settings"].max_degree
+    whole = _validated(_WHOLE, text, source, SCHEMA)
+    degree = whole["settings"].max_degree
     seen = set()
-    for index, structure in enumerate(body["structures"]):
+    for index, structure in enumerate(whole["structures"]):
         _check(structure, degree, f"{source}: structures[{index}]")
         if structure.label in seen:
             raise ReportError(
@@ -145,14 +150,24 @@ def _read_report(text: str, source: str) -> Report:
             )
         seen.add(structure.label)
     return Report(
-        *(header["software"], header["model"], header["settings"]),
-        tuple(body["structures"]),
-        body["command"],
+        *(whole["software"], whole["model"], whole["settings"]),
+        tuple(whole["structures"]),
+        whole["command"],
     )
 
 
-def _validated(adapter: TypeAdapter[Any], text: str, source: str) -> Any:
+def _validated(
+    adapter: TypeAdapter[Any], text: str, source: str, schema: str = ""
+) -> Any:
+    """What a text holds; of a file with a schema only if it is the given one."""
     try:
+        if schema and (found := _FORMAT.validate_json(text)["schema"]) != schema:
+            raise ReportError(
+                f"{source}: schema",
+                found,
+                f"is not the format that this version of symjax reads ({schema})",
+                "Read it with the version that wrote it, or write the report again",
+            )
         return adapter.validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
@@ -162,15 +177,7 @@ def _validated(adapter: TypeAdapter[Any], text: str, source: str) -> Any:
 
 def read_header(text: str, schema: str, source: str) -> Header:
     """Reads the head of a report or of a journal, if its schema is the given one."""
-    found = _validated(_FORMAT, text, source)["schema"]
-    if found != schema:
-        raise ReportError(
-            f"{source}: schema",
-            found,
-            f"is not the format that this version of symjax reads ({schema})",
-            "Read it with the version that wrote it, or write the report again",
-        )
-    header: Header = _validated(_HEADER, text, source)
+    header: Header = _validated(_HEADER, text, source, schema)
     return header
 
 

@@ -114,6 +114,12 @@ class Numbers(Marker):
         return np.asarray(array, int if self.integer else float).tolist()
 
 
+def closed_object(name: str, fields: Mapping[str, Any]) -> Any:
+    """The type of an object of JSON with these fields and no others."""
+    make: Any = TypedDict
+    return with_config({**STRICT, "extra": "forbid"})(make(name, fields))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stored:
     """Marks a class of another package that is written as an object with its fields.
@@ -134,10 +140,8 @@ class Stored:
         hints = {**typing.get_type_hints(source, include_extras=True), **self.fields}
         hints = {name: hints[name] for name in hints if name not in self.filled}
         # Also fields with a default: a file that lacks one is damaged.
-        make: Any = TypedDict
         known = hints | dict.fromkeys(self.derived, NotRequired[Any])
-        closed = with_config({**STRICT, "extra": "forbid"})
-        inner = handler.generate_schema(closed(make(source.__name__, known)))
+        inner = handler.generate_schema(closed_object(source.__name__, known))
 
         def read(fields: dict[str, Any]) -> Any:
             own = {name: fields[name] for name in hints}

@@ -6,11 +6,21 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
+from pydantic import AfterValidator, Field
+from pydantic import PlainSerializer as Written
 
 from symjax.metrics import LabelErrors, ResponseSpectrum, SampledResponse
 from symjax.metrics.errors_on_labels import SUMS
 from symjax.metrics.turn_averages import AveragedVariance
-from symjax.report.stored import AnyNumbers, Count, Marker, Size, Stored
+from symjax.report.stored import (
+    AnyNumbers,
+    Count,
+    Marker,
+    OrUnknown,
+    Size,
+    Stored,
+    closed_object,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,37 +50,27 @@ class _Triangles(Marker):
         return [part[:, *np.triu_indices(part.shape[1])].tolist() for part in gram]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Rows(Marker):
-    """Marks the sums of :class:`LabelErrors`: one object for each structure."""
+# The sums of a structure; its model need not have an uncertainty.
+_ROW: Any = closed_object(
+    "LabelSums",
+    dict.fromkeys(SUMS, float)
+    | dict.fromkeys(("count", "atoms"), Annotated[float, Field(ge=1)])
+    | {"uncertainty": OrUnknown},
+)
 
-    def _read(self, value: Any) -> np.ndarray:
-        if not isinstance(value, list) or not value:
-            raise ValueError("is no list of structures")
-        rows = []
-        for row in value:
-            if not isinstance(row, dict) or set(row) != set(SUMS):
-                raise ValueError(f"is no object with the fields {', '.join(SUMS)}")
-            numbers = []
-            for name in SUMS:
-                number = math.nan if row[name] is None else row[name]
-                known = isinstance(number, int | float) and not isinstance(number, bool)
-                if not known or (name != "uncertainty" and not math.isfinite(number)):
-                    raise ValueError(f"has no number {name}")
-                numbers.append(float(number))
-            if min(numbers[SUMS.index(n)] for n in ("count", "atoms")) < 1:
-                raise ValueError("counts no value")
-            rows.append(numbers)
-        return np.array(rows)
 
-    def _write(self, sums: Any) -> Any:
-        return [
-            {
-                name: None if math.isnan(number) else number
-                for name, number in zip(SUMS, row, strict=True)
-            }
-            for row in np.asarray(sums, float).tolist()
-        ]
+def _table(rows: list[dict[str, float]]) -> np.ndarray:
+    return np.array([[row[name] for name in SUMS] for row in rows])
+
+
+def _rows(sums: np.ndarray) -> list[dict[str, float | None]]:
+    known = [[None if math.isnan(one) else one for one in row] for row in sums.tolist()]
+    return [dict(zip(SUMS, row, strict=True)) for row in known]
+
+
+_Sums: Any = Annotated[
+    list[_ROW], Field(min_length=1), AfterValidator(_table), Written(_rows)
+]
 
 
 _Spectrum = Annotated[
@@ -94,7 +94,7 @@ StoredLabelErrors = Annotated[
     LabelErrors,
     Stored(
         {
-            "sums": Annotated[np.ndarray, _Rows()],
+            "sums": _Sums,
             "composition": Mapping[str, AnyNumbers],
         },
         filled={"response": None},

@@ -118,6 +118,7 @@ DAMAGED = {
     "foreign": (("schema",), "other", "schema"),
     "no schema": (("schema",), KeyError, "schema"),
     "no settings": (("settings",), KeyError, "settings"),
+    "unknown": (("notes",), "mine", "notes='mine': is an unknown key"),
     "no digest": (("model", "digest"), KeyError, "digest"),
     "degree is text": (("settings", "max_degree"), "6", "settings.max_degree"),
     "degree is bool": (("settings", "max_degree"), True, "settings.max_degree"),

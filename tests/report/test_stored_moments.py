@@ -82,11 +82,13 @@ def test_damaged_moments_are_refused(path, new, match):
 @pytest.mark.parametrize(
     ("path", "new", "match"),
     [
-        (("sums",), [], "no list of structures"),
-        (("sums", 0, "count"), 0, "counts no value"),
-        (("sums", 0, "squared"), None, "has no number squared"),
-        (("sums", 0, "label"), True, "has no number label"),
-        (("sums", 0), {"squared": 1.0}, "no object with the fields"),
+        (("sums",), [], "should have at least 1 item"),
+        (("sums", 0, "count"), 0, "greater than or equal to 1"),
+        (("sums", 0, "squared"), None, "should be a valid number"),
+        (("sums", 0, "label"), True, "should be a valid number"),
+        (("sums", 0), {"squared": 1.0}, "Field required"),
+        (("sums", 0, "other"), 1.0, "Extra inputs are not permitted"),
+        (("sums", 0, "product"), None, "should be a valid number"),
     ],
 )
 def test_damaged_errors_on_labels_are_refused(path, new, match):
