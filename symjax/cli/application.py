@@ -7,7 +7,8 @@ import inspect
 import logging
 import shlex
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +16,7 @@ import typer
 import symjax
 from symjax._text import file_text
 from symjax.cli.streams import say
-from symjax.errors import SymjaxError
+from symjax.errors import ArgumentError, SymjaxError
 
 OK, INTERNAL, BAD_INPUT, UNRESOLVED, FAILED, ABOVE_LIMIT = 0, 1, 2, 3, 4, 5
 INTERRUPTED = 130
@@ -196,6 +197,17 @@ def is_typed(context: typer.Context, name: str) -> bool:
     """Whether the user set a parameter, rather than it having its default."""
     origin = context.get_parameter_source(name)
     return origin is not None and origin.name != "DEFAULT"
+
+
+def refuse_typed(
+    context: typer.Context, names: Iterable[str], problem: str, remedy: str
+) -> None:
+    """Raises ArgumentError if one of these parameters was typed."""
+    for name in names:
+        if is_typed(context, name):
+            value = context.params[name]
+            value = str(value) if isinstance(value, Path) else value
+            raise ArgumentError(option_names(context)[name], value, problem, remedy)
 
 
 def command_line(context: typer.Context) -> str:

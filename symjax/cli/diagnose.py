@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from symjax.cli.application import FAILED, UNRESOLVED, options_as_typed
+from symjax.cli.application import (
+    FAILED,
+    UNRESOLVED,
+    options_as_typed,
+    refuse_typed,
+)
 from symjax.cli.environment import configure_jax
 from symjax.cli.groups import Group
 from symjax.cli.inputs import check_new_file, structures_of
@@ -60,14 +65,6 @@ class Judged(Group, panel="Outputs"):
             show_default=False,
         ),
     ] = None
-
-    def targets(self) -> dict[str, list[str]]:
-        """The irreps of each output or target."""
-        return _lists("--target", self.target)
-
-    def layers_read(self) -> dict[str, list[str]]:
-        """The layers that each output or target reads."""
-        return _lists("--reads", self.reads)
 
     def label_errors(self) -> dict[str, float]:
         """The error of each output on labels."""
@@ -158,27 +155,20 @@ class Experiments(Group, panel="Structures"):
         ),
     ] = None
 
-    def check(self, overwrite: bool) -> None:
+    def check(self, context: typer.Context, overwrite: bool) -> None:
         """Refuses options without effect, and a figure that cannot be written."""
-        used = (self.structures, self.trace, self.probe)
-        for name, given in (("--model", self.model), ("--frames", self.frames)):
-            if given is not None and used == (None, None, None):
-                raise ArgumentError(
-                    name,
-                    given,
-                    "has no effect without --structures, --trace or --probe",
-                    "Pass one of them too, or leave it out",
-                )
-        figure = self.probe_figure
-        for name, wanted, other, target_of in (
-            ("--shapley", self.shapley or None, "--trace", self.trace),
-            ("--probe-products", self.probe_products or None, "--probe", self.probe),
-            ("--probe-figure", figure and str(figure), "--probe", self.probe),
+        if self.structures is self.trace is self.probe is None:
+            problem = "has no effect without --structures, --trace or --probe"
+            remedy = "Pass one of them too, or leave it out"
+            refuse_typed(context, ("model", "frames"), problem, remedy)
+        for target, option, names in (
+            (self.trace, "--trace", ["shapley"]),
+            (self.probe, "--probe", ["probe_products", "probe_figure"]),
         ):
-            if wanted is not None and target_of is None:
-                raise ArgumentError(
-                    name, wanted, f"has no effect without {other}", "Pass it too"
-                )
+            if target is None:
+                problem = f"has no effect without {option}"
+                refuse_typed(context, names, problem, "Pass it too")
+        figure = self.probe_figure
         check_new_file("--probe-figure", figure, overwrite)
         from symjax.report.files import FIGURE_FORMATS
 
@@ -200,6 +190,7 @@ class Experiments(Group, panel="Structures"):
 
 
 def diagnose(
+    context: typer.Context,
     source: Annotated[
         Path,
         typer.Argument(
@@ -227,7 +218,7 @@ def diagnose(
     from symjax.report import read_report
 
     written.check()
-    experiments.check(written.overwrite)
+    experiments.check(context, written.overwrite)
     fields = labels.fields()
     with options_as_typed({"path": "REPORT"}):
         loaded = read_report(source)
@@ -260,8 +251,8 @@ def diagnose(
         # Refuses a report without layers before a model is read.
         look_for = functools.partial(
             look,
-            targets=judged.targets(),
-            layers_read=judged.layers_read(),
+            targets=_lists("--target", judged.target),
+            layers_read=_lists("--reads", judged.reads),
             label_errors=judged.label_errors(),
         )
         found = look_for(loaded)

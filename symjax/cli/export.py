@@ -5,13 +5,12 @@ from typing import Annotated
 
 import typer
 
-from symjax.cli.application import is_typed, options_as_typed
+from symjax.cli.application import options_as_typed, refuse_typed
 from symjax.cli.environment import configure_jax
 from symjax.cli.groups import Group
 from symjax.cli.inputs import check_new_file
 from symjax.cli.options import Dtype, Overwrite
 from symjax.cli.streams import say
-from symjax.errors import ArgumentError
 
 
 class Compiled(Group, panel="Compiled function"):
@@ -37,7 +36,7 @@ class Compiled(Group, panel="Compiled function"):
     dtype: Annotated[
         Dtype,
         typer.Option(help="With --stablehlo: floating-point type of the function."),
-    ] = Dtype.FLOAT32
+    ] = "float32"
     energy: Annotated[
         str | None,
         typer.Option(
@@ -79,16 +78,11 @@ def export(
     """
     stablehlo, dtype = compiled.stablehlo, compiled.dtype
     options = ("average", "dtype", "energy")
-    for name in options:
-        if not stablehlo and is_typed(context, name):
-            raise ArgumentError(
-                f"--{name}",
-                str(getattr(compiled, name)),
-                "has no effect without --stablehlo",
-                "Pass both, or none",
-            )
+    if not stablehlo:
+        problem = "has no effect without --stablehlo"
+        refuse_typed(context, options, problem, "Pass both, or none")
     check_new_file("--output", output, overwrite)
-    configure_jax(dtype is Dtype.FLOAT64, compile_cache=False)
+    configure_jax(dtype == "float64", compile_cache=False)
 
     from symjax.interop.metatrain_export import save_metatrain
     from symjax.interop.stablehlo import save_stablehlo
@@ -103,7 +97,7 @@ def export(
             save_stablehlo(
                 *(loaded, output),
                 average=compiled.average,
-                dtype=dtype.value,
+                dtype=dtype,
                 energy=compiled.energy,
             )
         else:
@@ -112,7 +106,7 @@ def export(
         config = loaded.config
         say(
             f"Wrote {loaded.name} to {output}: give it all pairs within "
-            f"{config.cutoff:g} angstrom, in {dtype.value}"
+            f"{config.cutoff:g} angstrom, in {dtype}"
         )
     else:
         say(f"Wrote {loaded.name} to {output}; continue with 'mtt export {output}'")

@@ -6,12 +6,11 @@ from typing import Annotated
 
 import typer
 
-from symjax.cli.application import is_typed, options_as_typed
+from symjax.cli.application import is_typed, options_as_typed, refuse_typed
 from symjax.cli.groups import Group
 from symjax.cli.inputs import find_structures
 from symjax.cli.options import Frames, Molecules
 from symjax.cli.streams import say
-from symjax.errors import ArgumentError
 
 
 class Perturbations(Group, panel="Perturbed structures"):
@@ -101,14 +100,9 @@ def label(
         name: f"--{name}"
         for name in ("num", "seed", "amplitude", "moments", "polarizability")
     }
-    for name in ("seed", "amplitude"):
-        if drawn.num is None and is_typed(context, name):
-            raise ArgumentError(
-                f"--{name}",
-                getattr(drawn, name),
-                "has no effect without --num",
-                "Pass both, or none",
-            )
+    if drawn.num is None:
+        problem = "has no effect without --num"
+        refuse_typed(context, ("seed", "amplitude"), problem, "Pass both, or none")
     moments, polarizability = calculated.moments, calculated.polarizability
     if not moments and not is_typed(context, "polarizability"):
         polarizability = False

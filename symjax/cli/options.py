@@ -1,8 +1,7 @@
 """Options that several commands share."""
 
-import enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -47,11 +46,7 @@ CompileCache = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 
 
-class Dtype(enum.StrEnum):
-    """Floating-point types of an evaluation."""
-
-    FLOAT32 = "float32"
-    FLOAT64 = "float64"
+Dtype = Literal["float32", "float64"]
 
 
 class ModelOptions(Group, panel="Model"):

@@ -60,17 +60,12 @@ def not_reached(result: "Report", aims: "list[Limit]") -> list[str]:
 
     if not aims or not result.measured:
         return []
-    spectra = {
-        name: leaf.response
-        for name, leaf in result.aggregate().items()
-        if leaf.response is not None
-    }
     parts: dict[str, list[Any]] = {}
     for structure in result.measured:
         for leaf in structure.leaves:
             if isinstance(leaf.response, ResponseSpectrum):
                 parts.setdefault(leaf.name, []).append(leaf.response)
-    text, chosen = choose_average(spectra, aims, parts)
+    text, chosen = choose_average(result.responses, aims, parts)
     say(text)
     return [] if chosen else [text]
 
@@ -124,11 +119,6 @@ def present(
         written += [path.name for path in save_figures(result, output, formats)]
     print_report(result, sys.stdout)
     say(f"Wrote {', '.join(written)} in {output}", err=True)
-    _exit(result, above)
-
-
-def _exit(result: "Report", above: Sequence[str] = ()) -> None:
-    """Exits with a code and a message if something is wrong."""
     if result.failed:
         noun = "events" if result.of_events else "structures"
         say(

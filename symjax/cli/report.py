@@ -8,15 +8,14 @@ import typer
 from symjax.cli.application import (
     GIB,
     command_line,
-    is_typed,
     option_names,
     options_as_typed,
+    refuse_typed,
 )
 from symjax.cli.environment import choose_devices, configure_jax
 from symjax.cli.inputs import find_events, find_structures, is_events
 from symjax.cli.options import (
     CompileCache,
-    Dtype,
     Frames,
     LabelOptions,
     ModelOptions,
@@ -110,10 +109,10 @@ def report(
     source.check(events)
     samples, dtype = resolution.samples, measured.dtype
     if source.calculator is not None:
-        dtype = Dtype.FLOAT64
+        dtype = "float64"
         if resolution.grid is None and samples is None:
             samples = _SAMPLES_OF_CALCULATORS
-    configure_jax(dtype is Dtype.FLOAT64, compile_cache)
+    configure_jax(dtype == "float64", compile_cache)
     chosen = choose_devices(cost.devices)
 
     from symjax.interop.in_place import MetatomicSource
@@ -126,7 +125,7 @@ def report(
         samples=samples,
         turn="C1" if samples is None else resolution.turn,
         layers=measured.layers,
-        dtype=dtype.value,
+        dtype=dtype,
         tolerance=resolution.tolerance,
         memory=int(cost.memory * GIB),
         symmetry=resolution.symmetry,
@@ -142,8 +141,11 @@ def report(
                 say("The scheduler has no workers yet: waiting.", err=True)
     loaded = source.open(events)
     if isinstance(loaded, MetatomicSource):
-        _check_dtype(context, loaded.dtype, dtype)
-        configure_jax(loaded.dtype == Dtype.FLOAT64, compile_cache)
+        if loaded.dtype != dtype:
+            problem = f"the model is measured in place, in {loaded.dtype}"
+            remedy = "Leave it out, or export the model in this type"
+            refuse_typed(context, ["dtype"], problem, remedy)
+        configure_jax(loaded.dtype == "float64", compile_cache)
         options = dataclasses.replace(options, dtype=loaded.dtype)
     loaded = read.apply(loaded, events)
     if surveyed is not None:
@@ -175,21 +177,8 @@ def report(
         failures = exceeded(result, above)
     failures += not_reached(result, aims)
     formats = [choice.value for choice in written.figure_format or [FigureFormat.PNG]]
-    present(
-        *(result, into.path, formats if written.figures else []),
-        *(written.page, failures),
-    )
-
-
-def _check_dtype(context: typer.Context, own: str, asked: Dtype) -> None:
-    """A model that is measured in place runs in the precision it was saved in."""
-    if is_typed(context, "dtype") and asked != own:
-        raise ArgumentError(
-            "--dtype",
-            asked.value,
-            f"the model is measured in place, in {own}",
-            "Leave it out, or export the model in this type",
-        )
+    formats = formats if written.figures else []
+    present(result, into.path, formats, written.page, failures)
 
 
 def law_checks(model: Any, options: Any) -> Any:

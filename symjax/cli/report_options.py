@@ -4,11 +4,11 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from symjax.cli.application import is_typed, options_as_typed
+from symjax.cli.application import options_as_typed, refuse_typed
 from symjax.cli.groups import Group
 from symjax.cli.options import Dtype, Overwrite, Reach
 from symjax.errors import ArgumentError
@@ -19,43 +19,12 @@ if TYPE_CHECKING:
     from symjax.metrics import Groups
 
 
-class LowEnergy(enum.StrEnum):
-    """Rules of :func:`symjax.data.point_clouds.select_points`."""
-
-    LABEL = "label"
-    FIRST_CLUSTER = "first-cluster"
-    KEEP = "keep"
-
-
 class FigureFormat(enum.StrEnum):
-    """File formats of figures."""
+    """File formats of figures; typer takes no list of literals."""
 
     PNG = "png"
     SVG = "svg"
     PDF = "pdf"
-
-
-class Question(enum.StrEnum):
-    """The quantity that an interval is for."""
-
-    DATA = "data"
-    POPULATION = "population"
-
-
-class Kind(enum.StrEnum):
-    """The property that the structures of a stratum share."""
-
-    FORMULA = "formula"
-    SIZE = "size"
-
-    def groups(self, structures: "Mapping[str, ase.Atoms]") -> "Groups":
-        """The stratum of every structure."""
-        from symjax.metrics import Groups
-
-        def of(atoms: "ase.Atoms") -> object:
-            return len(atoms) if self is Kind.SIZE else atoms.get_chemical_formula()
-
-        return Groups({label: of(atoms) for label, atoms in structures.items()})
 
 
 class Resolution(Group, panel="Resolution"):
@@ -134,13 +103,9 @@ class Resolution(Group, panel="Resolution"):
                     "is neither a degree nor 'auto'",
                     "Pass --grid 13, for instance, or --grid auto",
                 ) from None
-        if is_typed(context, "tolerance"):
-            raise ArgumentError(
-                "--tolerance",
-                self.tolerance,
-                "is for a fixed grid; --grid auto certifies each content to 0.001",
-                "Leave out --tolerance, or pass a degree to --grid",
-            )
+        problem = "is for a fixed grid; --grid auto certifies each content to 0.001"
+        remedy = "Leave out --tolerance, or pass a degree to --grid"
+        refuse_typed(context, ["tolerance"], problem, remedy)
         return self.grid
 
 
@@ -167,7 +132,7 @@ class Measured(Group, panel="What is measured"):
     ] = True
     dtype: Annotated[
         Dtype, typer.Option(help="Floating-point type in which the model runs.")
-    ] = Dtype.FLOAT32
+    ] = "float32"
 
 
 class EventOptions(Group, panel="Events"):
@@ -183,7 +148,7 @@ class EventOptions(Group, panel="Events"):
         ),
     ] = None
     low_energy: Annotated[
-        LowEnergy | None,
+        Literal["label", "first-cluster", "keep"] | None,
         typer.Option(
             help="Which scattered low-energy deposits are dropped. Default: as the "
             "model was trained, label if it does not say.",
@@ -201,7 +166,7 @@ class EventOptions(Group, panel="Events"):
         if self.energy_threshold is not None:
             changes["energy_threshold"] = self.energy_threshold
         if self.low_energy is not None:
-            changes["low_energy"] = self.low_energy.value.replace("-", " ")
+            changes["low_energy"] = self.low_energy.replace("-", " ")
         if not changes:
             return model
         problem = ""
@@ -241,14 +206,14 @@ class SurveyOptions(Group, panel="Survey"):
         ),
     ] = None
     of: Annotated[
-        Question,
+        Literal["data", "population"],
         typer.Option(
             help="With --survey: whether --until is for this data set, or for the "
             "population that it was drawn from."
         ),
-    ] = Question.DATA
+    ] = "data"
     strata: Annotated[
-        Kind | None,
+        Literal["formula", "size"] | None,
         typer.Option(
             help="With --survey and --until: draw structures in proportion to the "
             "numbers of each formula or size, so that fewer are needed.",
@@ -264,6 +229,17 @@ class SurveyOptions(Group, panel="Survey"):
             "[chemiscope].",
         ),
     ] = False
+
+    def groups(self, structures: "Mapping[str, ase.Atoms]") -> "Groups | None":
+        """The stratum of every structure; None if there are no strata."""
+        if self.strata is None:
+            return None
+        from ase import Atoms
+
+        from symjax.metrics import Groups
+
+        of: Any = len if self.strata == "size" else Atoms.get_chemical_formula
+        return Groups({label: of(atoms) for label, atoms in structures.items()})
 
 
 class Written(Group, panel="Output"):
@@ -357,14 +333,10 @@ class Cost(Group, panel="Cost"):
                 "is not a positive number of GiB",
                 "Pass 2, for instance",
             )
-        for name in ("jobs", "devices", "estimate"):
-            if self.scheduler is not None and is_typed(context, name):
-                raise ArgumentError(
-                    f"--{name}",
-                    context.params[name],
-                    "is for this machine, not for the workers of --scheduler",
-                    "Pass one of them",
-                )
+        if self.scheduler is not None:
+            problem = "is for this machine, not for the workers of --scheduler"
+            options = ("jobs", "devices", "estimate")
+            refuse_typed(context, options, problem, "Pass one of them")
 
 
 class Limits(Group, panel="Limits"):

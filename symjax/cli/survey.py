@@ -1,11 +1,9 @@
 """``symjax report --survey``: averages over structures from few elements each."""
 
-import contextlib
-import enum
 import functools
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,9 +11,9 @@ import typer
 from symjax.cli.application import (
     ABOVE_LIMIT,
     FAILED,
-    is_typed,
     option_names,
     options_as_typed,
+    refuse_typed,
 )
 from symjax.cli.averages import choose_average
 from symjax.cli.report_options import SurveyOptions
@@ -35,36 +33,26 @@ _OF_GRIDS = (
     *("grid", "samples", "symmetry", "tolerance", "memory", "laws", "fail_above"),
     *("figures", "figure_format", "page", "estimate", "jobs", "devices", "scheduler"),
 )
-_OF_SURVEYS = ("until", "of", "turn", "chemiscope", "strata")
+_OF_SURVEYS = ("until", "of", "chemiscope", "strata")
 
 
 def check_survey(context: typer.Context) -> "Survey | None":
     """Settings of the survey, or None without one; refuses options without effect."""
     given, names = context.params, option_names(context)
-    sampled = given["samples"] or (given["calculator"] and given["grid"] is None)
-    for name in _OF_GRIDS if given["survey"] is not None else _OF_SURVEYS:
-        if not is_typed(context, name) or (name == "turn" and sampled):
-            continue
-        value = given[name]
-        problem = "only applies if structures are resolved one by one"
-        remedy = f"Leave out {names[name]}, or --survey"
-        if given["survey"] is None:
-            or_samples = " or --samples" if name == "turn" else ""
-            problem = f"has no effect without --survey{or_samples}"
-            remedy = "Pass --survey 16, for instance"
-        raise ArgumentError(
-            names[name],
-            value.value if isinstance(value, enum.Enum) else value,
-            problem,
-            remedy,
-        )
     if given["survey"] is None:
+        problem, remedy = "has no effect without --survey", "Pass --survey 16"
+        refuse_typed(context, _OF_SURVEYS, problem, f"{remedy}, for instance")
+        if not given["samples"] and (not given["calculator"] or given["grid"]):
+            problem += " or --samples"
+            refuse_typed(context, ["turn"], problem, f"{remedy}, for instance")
         return None
+    problem = "only applies if structures are resolved one by one"
+    refuse_typed(context, _OF_GRIDS, problem, "Leave out this option, or --survey")
     from symjax.metrics import Survey
 
     until = None if given["until"] is None else _fraction(given["until"])
     with options_as_typed(names | {"num": "--survey", "name": "--turn"}):
-        return Survey(given["survey"], given["turn"], until=until, of=str(given["of"]))
+        return Survey(given["survey"], given["turn"], until=until, of=given["of"])
 
 
 def _fraction(text: str) -> float:
@@ -104,15 +92,14 @@ def run_survey(
         # Before hours of evaluations: it may not be installed.
         with options_as_typed(names):
             find_chemiscope()
-    strata = chosen.strata
     try:
-        with options_as_typed(names), _progress() as watch:
+        with options_as_typed(names):
             report = survey_structures(
                 *(model, found.structures, over, into),
                 options=options,
                 unreadable=found.unreadable,
-                groups=None if strata is None else strata.groups(found.structures),
-                watch=watch,
+                groups=chosen.groups(found.structures),
+                watch=_progress(),
             )
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(
@@ -137,9 +124,8 @@ def run_survey(
         raise typer.Exit(ABOVE_LIMIT)
 
 
-@contextlib.contextmanager
-def _progress() -> "Iterator[Callable[[SurveyProgress], None]]":
-    """A line every few seconds, and at the end of a round."""
+def _progress() -> "Callable[[SurveyProgress], None]":
+    """Writes a line every few seconds, and at the end of a round."""
     start = last = time.monotonic()
 
     def watch(step: "SurveyProgress") -> None:
@@ -151,4 +137,4 @@ def _progress() -> "Iterator[Callable[[SurveyProgress], None]]":
         text = f"{step.visited:,}/{step.total:,} structures, {now - start:.0f} s"
         say(text if not step.number else f"{text} (new elements)", err=True)
 
-    yield watch
+    return watch

@@ -6,7 +6,7 @@ import types
 import ase.build
 import pytest
 
-from symjax.cli.report_options import EventOptions, Kind, LowEnergy, Resolution
+from symjax.cli.report_options import EventOptions, Resolution, SurveyOptions
 from symjax.errors import ArgumentError
 
 
@@ -45,7 +45,7 @@ def test_other_grids_are_refused():
 
 
 def test_points_are_read_by_other_rules():
-    options = EventOptions(energy_threshold=0.0, low_energy=LowEnergy.FIRST_CLUSTER)
+    options = EventOptions(energy_threshold=0.0, low_energy="first-cluster")
     found = options.apply(Network(), events=True)
     assert found.config == Config(0.0, "first cluster")
     assert EventOptions().apply("anything", events=False) == "anything"
@@ -65,5 +65,6 @@ def test_rules_for_what_has_none_are_refused(model, events, match):
 
 def test_strata_are_formulas_or_sizes():
     waters = {"a": ase.build.molecule("H2O"), "b": ase.build.molecule("CO2")}
-    assert set(Kind.SIZE.groups(waters).strata.values()) == {3}
-    assert set(Kind.FORMULA.groups(waters).strata.values()) == {"H2O", "CO2"}
+    for kind, wanted in (("size", {3}), ("formula", {"H2O", "CO2"})):
+        assert set(SurveyOptions(strata=kind).groups(waters).strata.values()) == wanted
+    assert SurveyOptions().groups(waters) is None
