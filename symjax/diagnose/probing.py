@@ -24,7 +24,7 @@ from symjax.models.pet import PETModel, orbit_problem
 from symjax.models.pet.source import padded_shapes
 from symjax.report.figures import STYLE
 from symjax.report.files import FIGURE_FORMATS
-from symjax.report.layout import Display, Row, make_table, shorten_all
+from symjax.report.layout import Display, Row, Table, shorten_all
 from symjax.report.schema import Report
 from symjax.report.storage import write_atomically
 from symjax.so3.irreps import Irrep
@@ -234,12 +234,8 @@ def probes_to_text(
         rows.append(Row(cells))
     columns = ["layer", "carries", "reads", "R^2 of +"]
     columns += ["reads with products"] if probes.products else []
-    table = make_table(
-        "Largest degree that each layer carries (B), and that can be read from it",
-        columns,
-        rows,
-        display,
-    )
+    title = "Largest degree that each layer carries (B), and that can be read from it"
+    table = Table(title, columns, rows).text(display)
     trained, held_out = probes.structures
     notes = display.lines(
         "Read: a ridge regression to tensors of atomic environments predicts held-out "

@@ -14,7 +14,7 @@ from symjax.metrics import SectorShares, Trace, sector_shares, trace
 from symjax.models.pet import PETModel, staged_problem
 from symjax.models.pet.staged import traceable_atoms
 from symjax.report.formats import format_value
-from symjax.report.layout import Display, Row, make_table
+from symjax.report.layout import Display, Row, Table
 from symjax.report.schema import Report
 from symjax.so3 import quadrature
 
@@ -206,7 +206,7 @@ def _outputs_table(
     if labelled:
         title += f", {format_value(float(np.sqrt(found[0])))} on labels"
         columns.append("on labels without it")
-    return str(make_table(title, columns, rows, display).plain)
+    return str(Table(title, columns, rows).text(display).plain)
 
 
 def _or_nothing(value: float | None) -> str:
@@ -245,4 +245,4 @@ def _sectors_table(
         f"Effect of sectors of GNN layer {stage + 1} on {display.name(name)}, % of A^2"
     )
     columns = ["sector", "alone", "Shapley", "+-"]
-    return str(make_table(heading, columns, rows, display).plain)
+    return str(Table(heading, columns, rows).text(display).plain)

@@ -107,7 +107,37 @@ class Table:
                     Row([name, *row.cells[1:]], row.good)
                     for name, row in zip(names, rows, strict=True)
                 ]
-        return make_table(self.title, columns, rows, display, self.left)
+        text = Text()
+        text.append(display.lines(display.name(self.title), 2), "bold")
+        if display.width is not None and _table_width(columns, rows) > display.width:
+            for row in rows:
+                style = "" if row.good else _LOUD
+                text.append(f"\n{row.cells[0]}", style or "bold")
+                pairs = zip(columns[1:], map(str, row.cells[1:]), strict=True)
+                lines = [""]
+                for pair in (f"{_GAP}{key} {cell}" for key, cell in pairs if cell):
+                    if lines[-1] and cell_len(lines[-1] + pair) > display.width:
+                        lines.append("")
+                    lines[-1] += pair
+                text.append(
+                    "".join(f"\n{display.lines(line, 4)}" for line in lines), style
+                )
+            return text
+        widths = _widths(columns, rows)
+
+        def line(cells: Sequence[Cell]) -> str:
+            parts: list[str] = []
+            for name, cell, width in zip(columns, map(str, cells), widths, strict=True):
+                pad = " " * (width - cell_len(cell))
+                first = name == columns[0] and not parts
+                parts.append(cell + pad if first or name in self.left else pad + cell)
+            return _GAP.join(parts).rstrip()
+
+        rule = "-" if display.ascii_only else "\N{BOX DRAWINGS LIGHT HORIZONTAL}"
+        text.append(f"\n{line(columns)}\n{rule * _table_width(columns, rows)}")
+        for row in rows:
+            text.append(f"\n{line(row.cells)}", "" if row.good else _LOUD)
+        return text
 
 
 def _shown(rows: Sequence[Row], display: Display) -> list[Row]:
@@ -122,57 +152,3 @@ def _table_width(columns: Sequence[str], rows: Sequence[Row]) -> int:
 def _widths(columns: Sequence[str], rows: Sequence[Row]) -> list[int]:
     lines = [columns, *(row.cells for row in rows)]
     return [max(cell_len(str(line[i])) for line in lines) for i in range(len(columns))]
-
-
-def make_table(
-    title: str,
-    columns: Sequence[str],
-    rows: Sequence[Row],
-    display: Display,
-    left: Sequence[str] = (),
-) -> Text:
-    """A table as text, with its rows as stacked lines if it is too wide.
-
-    No cell is cut or broken. Arguments are those of :class:`Table`, and the display.
-
-    Example:
-      >>> from symjax.report.table_cells import Row
-      >>> from symjax.report.layout import Display, make_table
-      >>> rows = [Row(["energy", "0.00137"]), Row(["forces", "1.5e-05"])]
-      >>> print(make_table("Outputs", ["output", "A"], rows, Display(12, True)).plain)
-      Outputs
-      energy
-        A 0.00137
-      forces
-        A 1.5e-05
-    """
-    columns, rows = [display.name(column) for column in columns], _shown(rows, display)
-    text = Text()
-    text.append(display.lines(display.name(title), 2), "bold")
-    if display.width is not None and _table_width(columns, rows) > display.width:
-        for row in rows:
-            style = "" if row.good else _LOUD
-            text.append(f"\n{row.cells[0]}", style or "bold")
-            pairs = zip(columns[1:], map(str, row.cells[1:]), strict=True)
-            lines = [""]
-            for pair in (f"{_GAP}{key} {cell}" for key, cell in pairs if cell):
-                if lines[-1] and cell_len(lines[-1] + pair) > display.width:
-                    lines.append("")
-                lines[-1] += pair
-            text.append("".join(f"\n{display.lines(line, 4)}" for line in lines), style)
-        return text
-    widths = _widths(columns, rows)
-
-    def line(cells: Sequence[Cell]) -> str:
-        parts: list[str] = []
-        for name, cell, width in zip(columns, map(str, cells), widths, strict=True):
-            pad = " " * (width - cell_len(cell))
-            first = name == columns[0] and not parts
-            parts.append(cell + pad if first or name in left else pad + cell)
-        return _GAP.join(parts).rstrip()
-
-    rule = "-" if display.ascii_only else "\N{BOX DRAWINGS LIGHT HORIZONTAL}"
-    text.append(f"\n{line(columns)}\n{rule * _table_width(columns, rows)}")
-    for row in rows:
-        text.append(f"\n{line(row.cells)}", "" if row.good else _LOUD)
-    return text

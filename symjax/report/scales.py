@@ -27,6 +27,7 @@ from jaxtyping import Float, Int
 from symjax.data.symmetry import Symmetry, find_symmetry
 from symjax.data.units import conversion, measures
 from symjax.metrics import LeafMeasurement, Output, Totals
+from symjax.so3.finite_groups import rotation_character
 from symjax.so3.irreps import Irrep
 
 TEMPERATURE = 300.0
@@ -158,15 +159,11 @@ def allowed_components(
     """
     elements = np.asarray(symmetry.elements, np.float64)
     sign = np.sign(np.linalg.det(elements))
-    cosine = np.clip((sign * np.trace(elements, axis1=1, axis2=2) - 1) / 2, -1, 1)
-    angle = np.arccos(cosine)[:, None]
+    rotations = sign[:, None, None] * elements
     characters = np.zeros(len(elements))
-    for label in irreps:
-        irrep = Irrep.parse(label)
-        orders = np.arange(-irrep.degree, irrep.degree + 1)
-        parity = irrep.sigma * (-1) ** irrep.degree
-        rotation = np.cos(angle * orders).sum(axis=1)
-        characters += np.where(sign > 0, 1, parity) * rotation
+    for irrep in map(Irrep.parse, irreps):
+        own = rotation_character(rotations, irrep.degree)
+        characters += np.where(sign > 0, 1, irrep.parity) * own
     fixed = np.ones(len(elements))
     if select is not None:
         stays = symmetry.permutations == np.arange(symmetry.permutations.shape[1])

@@ -199,7 +199,7 @@ def _angles(rotations: np.ndarray) -> np.ndarray:
     return np.arccos(np.clip((trace - 1) / 2, -1, 1))
 
 
-def _chi(rotations: np.ndarray, degree: int) -> np.ndarray:
+def rotation_character(rotations: np.ndarray, degree: int) -> np.ndarray:
     """Character of degree l: 1 + 2 sum_m cos(m theta)."""
     theta = _angles(rotations)
     return np.asarray(1 + 2 * sum(np.cos(m * theta) for m in range(1, degree + 1)))
@@ -247,11 +247,11 @@ def _dihedral(num: int) -> tuple[np.ndarray, Irreps]:
 
 def _tetrahedral() -> tuple[np.ndarray, Irreps]:
     elements = generate(np.array([_FOURFOLD @ _FOURFOLD, _THREEFOLD]))
-    half = np.isclose(_chi(elements, 1), 0)  # the threefold rotations
+    half = np.isclose(rotation_character(elements, 1), 0)  # the threefold rotations
     return elements, [
         FiniteIrrep("A", 1, np.ones(len(elements))),
         FiniteIrrep("E", 1, np.where(half, -0.5, 1.0), True),
-        FiniteIrrep("T", 3, _chi(elements, 1)),
+        FiniteIrrep("T", 3, rotation_character(elements, 1)),
     ]
 
 
@@ -259,7 +259,7 @@ def _cubic(rotations: np.ndarray) -> Irreps:
     """Irreps of O at its rotations, and of every group isomorphic to it."""
     tetrahedral = {key_of(element) for element in _tetrahedral()[0]}
     sign = np.array([1.0 if key_of(r) in tetrahedral else -1.0 for r in rotations])
-    vector, second = _chi(rotations, 1), _chi(rotations, 2)
+    vector, second = rotation_character(rotations, 1), rotation_character(rotations, 2)
     return [
         FiniteIrrep("A1", 1, np.ones(len(rotations))),
         FiniteIrrep("A2", 1, sign),
@@ -285,7 +285,7 @@ def _tetrahedral_full() -> tuple[np.ndarray, Irreps]:
 def _icosahedral() -> tuple[np.ndarray, Irreps]:
     elements = icosahedral_rotations()
     theta = _angles(elements)
-    vector = _chi(elements, 1)
+    vector = rotation_character(elements, 1)
     # The other irrep of dimension 3 exchanges rotations by 72 and 144 degrees.
     fifth = np.isclose(theta % (2 * math.pi / 5), 0, atol=1e-6) | np.isclose(
         theta % (2 * math.pi / 5), 2 * math.pi / 5, atol=1e-6
@@ -296,8 +296,8 @@ def _icosahedral() -> tuple[np.ndarray, Irreps]:
         FiniteIrrep("T1", 3, vector),
         FiniteIrrep("T2", 3, other),
         # l = 3 splits into T2 and G, l = 2 stays whole.
-        FiniteIrrep("G", 4, _chi(elements, 3) - other),
-        FiniteIrrep("H", 5, _chi(elements, 2)),
+        FiniteIrrep("G", 4, rotation_character(elements, 3) - other),
+        FiniteIrrep("H", 5, rotation_character(elements, 2)),
     ]
 
 
