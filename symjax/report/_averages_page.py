@@ -7,7 +7,7 @@ from typing import Any
 from symjax.metrics import AveragedError
 from symjax.report._markup import SCROLLS, escape, show_table
 from symjax.report.average_tables import averages_table
-from symjax.report.leaves import Leaf
+from symjax.report.schema import Report
 from symjax.report.worth import known_frontier
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 560, 256, 64, 40, 28, 90
@@ -17,13 +17,9 @@ _APART, _LINE = 20, 14
 _DASHES = ("none", "6 3", "2 3", "8 3 2 3")
 
 
-def averages_section(leaves: Mapping[str, Leaf]) -> str:
+def averages_section(report: Report) -> str:
     """Error against cost as a drawing and a table; empty if no response is known."""
-    spectra = {
-        name: leaf.response
-        for name, leaf in leaves.items()
-        if leaf.response is not None
-    }
+    spectra, leaves = report.responses, report.aggregate()
     if not spectra:
         return ""
     found = {name: known_frontier(spectrum) for name, spectrum in spectra.items()}

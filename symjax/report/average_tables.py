@@ -80,18 +80,6 @@ def averages_table(
       spectra: What is known about each output, by name.
       unresolved: Outputs whose rows are marked as not to be trusted.
       path: Key under which ``report.json`` holds the numbers; empty if it does not.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics import ResponseSpectrum
-      >>> from symjax.report.average_tables import averages_table
-      >>> from symjax.report.layout import Display
-      >>> gram = tuple(np.zeros((2, 2 * l + 1, 2 * l + 1)) for l in range(3))
-      >>> gram[1][0, 1, 1] = 4.0
-      >>> one = ResponseSpectrum("energy", "eV", gram, 4.0, 1, 1e-12)
-      >>> text = averages_table("model", {"energy": one}).text(Display(80, True))
-      >>> text.plain.splitlines()[-1].split()[:3]
-      ['energy', 'D2', '4']
     """
     rows = []
     for name, spectrum in spectra.items():

@@ -101,7 +101,7 @@ def to_html(report: Report) -> str:
         *(pictures if report.of_events else []),
         ("outputs", "Outputs", show_table(outputs_table(report))),
         *(parts if report.of_events else []),
-        ("averages", "Averages over rotations", averages_section(report.aggregate())),
+        ("averages", "Averages over rotations", averages_section(report)),
         ("laws", "Other laws of nature", _laws(report)),
         ("content", "Content by irrep", content),
         ("layers", "Layers", show_table(layers_table(report))),

@@ -94,6 +94,8 @@ class Leaf(Record):
       >>> leaf = Leaf("energy", "output", "eV", "scalar", ("0+",), 1, totals, {}, None)
       >>> leaf.totals.equivariance_error, leaf.unit
       (1.0, 'eV')
+      >>> leaf.comparison("float32").ratio, leaf.round_off("float64") == 2.0**-52
+      (0.5, True)
     """
 
     name: Text
@@ -122,16 +124,6 @@ class Leaf(Record):
         Args:
           dtype: Precision of the run; an output that was returned in a coarser type
             has the epsilon of that type.
-
-        Example:
-          >>> import numpy as np
-          >>> from symjax.metrics import Totals
-          >>> from symjax.report import Leaf
-          >>> totals = Totals(np.ones(1), np.ones(1), np.ones((1, 2, 2)), np.ones(1))
-          >>> leaf = Leaf("energy", "output", "eV", "scalar", ("0+",), 1, totals, {},
-          ...             None, epsilon=2.0**-23)
-          >>> leaf.round_off("float64") == leaf.round_off("float32") == 2.0**-23
-          True
         """
         return max(float(np.finfo(dtype).eps), self.epsilon)
 
@@ -145,16 +137,6 @@ class Leaf(Record):
         Returns:
           The comparison. For one species of an invariant it has no scale, because the
           spread is only known over all samples.
-
-        Example:
-          >>> import numpy as np
-          >>> from symjax.metrics import Totals
-          >>> from symjax.report import Leaf
-          >>> one = np.ones(1)
-          >>> totals = Totals(one, 4 * one, np.ones((1, 2, 2)), one)
-          >>> leaf = Leaf("d", "output", "e", "vector", ("1+",), 1, totals, {}, None)
-          >>> leaf.comparison("float32").ratio
-          0.5
         """
         totals = self.species[species] if species else self.totals
         if species and self.kind == "output" and is_invariant(self.irreps):

@@ -1,7 +1,6 @@
 """From a measurement to what a report stores of it."""
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,75 +32,47 @@ from symjax.report.scales import (
 from symjax.so3.representations import SCALAR
 
 
-@functools.singledispatch
-def heading(item: Any) -> dict[str, Any]:
+def heading(item: ase.Atoms | PointCloud | None) -> dict[str, Any]:
     """The fields ``formula``, ``num_atoms`` and ``digest`` of an item in a report.
 
     The item is a structure, a prepared event, or None if it could not be read.
     """
-    raise TypeError(f"{type(item).__name__} is neither a structure nor an event")
-
-
-@heading.register
-def _(item: None) -> dict[str, Any]:
-    return {"formula": "", "num_atoms": 0, "digest": ""}
-
-
-@heading.register
-def _(item: ase.Atoms) -> dict[str, Any]:
+    if item is None:
+        return {"formula": "", "num_atoms": 0, "digest": ""}
+    if isinstance(item, PointCloud):
+        size, digest = item.num_points, event_digest(item)
+        return {"formula": "event", "num_atoms": size, "digest": digest}
     return {
-        "formula": item.get_chemical_formula(),
+        "formula": _structure(item).get_chemical_formula(),
         "num_atoms": len(item),
         "digest": structure_digest(item),
     }
 
 
-@heading.register
-def _(item: PointCloud) -> dict[str, Any]:
-    return {
-        "formula": "event",
-        "num_atoms": item.num_points,
-        "digest": event_digest(item),
-    }
+def _structure(item: ase.Atoms) -> ase.Atoms:
+    if not isinstance(item, ase.Atoms):
+        raise TypeError(f"{type(item).__name__} is neither a structure nor an event")
+    return item
 
 
-@functools.singledispatch
 def numbers(
-    item: Any,
+    item: ase.Atoms | PointCloud,
     measurement: Measurement,
     problem: Problem,
     breaking: tuple[Breaking, ...] = (),
 ) -> dict[str, Any]:
     """The fields ``leaves``, and ``atoms`` or ``points``, of a measured item."""
-    raise TypeError(f"{type(item).__name__} is neither a structure nor an event")
-
-
-@numbers.register
-def _(
-    item: ase.Atoms,
-    measurement: Measurement,
-    problem: Problem,
-    breaking: tuple[Breaking, ...] = (),
-) -> dict[str, Any]:
-    outputs = problem.outputs
+    if isinstance(item, PointCloud):
+        leaves = leaves_of(measurement, problem.outputs, CLASSES)
+        return {
+            "leaves": _with_particles(leaves, measurement, item),
+            "points": _points(item, measurement, problem, breaking),
+            "breaking": breaking,
+        }
+    atoms, outputs = _structure(item), problem.outputs
     return {
-        "leaves": leaves_of(measurement, outputs, chemical_symbols, item),
-        "atoms": _atom_errors(measurement, outputs, item),
-    }
-
-
-@numbers.register
-def _(
-    item: PointCloud,
-    measurement: Measurement,
-    problem: Problem,
-    breaking: tuple[Breaking, ...] = (),
-) -> dict[str, Any]:
-    leaves = leaves_of(measurement, problem.outputs, CLASSES)
-    return {
-        "leaves": _with_particles(leaves, measurement, item),
-        "points": _points(item, measurement, problem, breaking),
-        "breaking": breaking,
+        "leaves": leaves_of(measurement, outputs, chemical_symbols, atoms),
+        "atoms": _atom_errors(measurement, outputs, atoms),
     }
 
 

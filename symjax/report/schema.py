@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from symjax.metrics import ResponseSpectrum, SampledResponse
 from symjax.report.event_schema import EventFigures
 from symjax.report.event_summary import EventLine, event_lines, summarise_events
 from symjax.report.leaves import Leaf, ReportError, add_leaves
@@ -217,6 +218,12 @@ class Report:
             between structures.
         """
         return dict(self._aggregated)
+
+    @property
+    def responses(self) -> dict[str, ResponseSpectrum | SampledResponse]:
+        """Second moments of the outputs over all structures, where they are known."""
+        found = {name: leaf.response for name, leaf in self._aggregated.items()}
+        return {name: known for name, known in found.items() if known is not None}
 
     @functools.cached_property
     def _aggregated(self) -> dict[str, Leaf]:
