@@ -20,7 +20,7 @@ from symjax.models.pet.source import padded_shapes
 from symjax.so3 import FEATURE, SCALAR, VECTOR
 
 # Options of a report that takes no time.
-FAST = ["--model", "fake", "--max-degree", "1", "--no-figures"]
+FAST = ["--model", "fake", "--max-degree", "1", "--no-laws", "--no-figures"]
 # Forces get a part 0.1 |x| n, n a fixed axis: not equivariant, exactly invariant.
 BREAKING = 0.1
 

@@ -4,12 +4,11 @@ A limit of the size of files stands for a full disk, where none can be made: the
 refuses writes in the same places, with another number of the error.
 """
 
+import contextlib
 import json
 import os
 import pathlib
 import resource
-import subprocess
-import sys
 
 import h5py
 import pytest
@@ -45,42 +44,24 @@ def test_words_of_hdf5_are_understood():
     assert not is_full(OSError("errno = 2, no such file"))
 
 
-def limited(size):
-    """Runs in the child: no file may be larger."""
-
-    def apply():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-    return apply
-
-
-def python(code, folder, size=None):
-    ignore = "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-    return subprocess.run(
-        [sys.executable, "-c", ignore + code],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        preexec_fn=None if size is None else limited(size),
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
-        check=False,
-    )
+@contextlib.contextmanager
+def largest_file(size):
+    """No file of this process may be larger. Python ignores the signal of the limit."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_reserving_sees_limits_of_size(tmp_path):
-    code = """
-import pathlib
-from symjax._files import reserve
-path = pathlib.Path("a")
-path.write_bytes(bytes(600))
-reserve(path, 300)
-try:
-    reserve(path, 600)
-except OSError as error:
-    print(error.strerror)
-"""
-    result = python(code, tmp_path, 1000)
-    assert "it needs 600 bytes" in result.stdout, result.stderr
+    path = tmp_path / "a"
+    path.write_bytes(bytes(600))
+    with largest_file(1000):
+        reserve(path, 300)
+        with pytest.raises(OSError, match="it needs 600 bytes"):
+            reserve(path, 600)
     assert os.listdir(tmp_path) == ["a"]
 
 
@@ -91,20 +72,15 @@ REPORT += ["model.py:problem", "--no-figures", "--no-html"]
 @pytest.mark.parametrize("size", [pytest.param(1000, marks=pytest.mark.slow), 100_000])
 def test_a_report_is_resumed_after_a_full_disk(tmp_path, monkeypatch, size):
     """No traceback, no signal; then the numbers of an undisturbed run."""
-    code = f"""
-import sys
-from symjax.cli import main
-sys.argv = ["symjax", *{REPORT}]
-main()
-"""
     write_host_model(tmp_path / "model.py")
-    result = python(code, tmp_path, size)
-    assert result.returncode == 2, result.stderr
+    monkeypatch.chdir(tmp_path)
+    with largest_file(size):
+        result = CliRunner().invoke(cli.app, REPORT)
+    assert result.exit_code == 2, result.output
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error")]
     assert "no space is left: it needs" in line
     assert "out/" in line
     begun = (tmp_path / "out" / "structures.jsonl").exists()
-    monkeypatch.chdir(tmp_path)
     going_on = "--resume" if begun else "--overwrite"
     again = CliRunner().invoke(cli.app, [*REPORT, going_on])
     assert again.exit_code in (0, 3), again.output  # 3: a coarse grid

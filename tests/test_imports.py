@@ -1,6 +1,7 @@
 """Modules import downward only, and PyTorch is never imported unasked."""
 
 import ast
+import functools
 import os
 import pathlib
 import subprocess
@@ -52,14 +53,20 @@ ALLOWED = {
 MODULES = sorted(ROOT.rglob("*.py"))
 
 
+@functools.cache
+def nodes_of(path):
+    """All nodes of the syntax of a file, which several tests look at."""
+    return list(ast.walk(ast.parse(path.read_text("utf-8"))))
+
+
 def part_of(path):
     return path.relative_to(ROOT).with_suffix("").parts[0]
 
 
-def imported_parts(source):
+def imported_parts(nodes):
     """Parts of symjax that a module imports, inside functions as well."""
     parts = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -81,7 +88,7 @@ def test_the_reader_sees_all_forms_of_import():
         "def f():\n"
         "    from symjax.models.io import load_model\n"
     )
-    assert imported_parts(source) == {"data", "report", "models"}
+    assert imported_parts(ast.walk(ast.parse(source))) == {"data", "report", "models"}
 
 
 def test_every_part_has_a_rule():
@@ -92,7 +99,7 @@ def test_every_part_has_a_rule():
 def test_no_module_imports_upward(part):
     for path in MODULES:
         if part_of(path) == part:
-            parts = imported_parts(path.read_text("utf-8")) - {part}
+            parts = imported_parts(nodes_of(path)) - {part}
             assert parts <= ALLOWED[part], path
 
 
@@ -109,9 +116,7 @@ def test_imports_stand_at_the_top(part):
     """But for optional packages, and for the commands, whose help must start fast."""
     for path in (path for path in MODULES if part_of(path) == part):
         functions = [
-            node
-            for node in ast.walk(ast.parse(path.read_text("utf-8")))
-            if isinstance(node, ast.FunctionDef)
+            node for node in nodes_of(path) if isinstance(node, ast.FunctionDef)
         ]
         names = set()
         for node in (node for function in functions for node in ast.walk(function)):
@@ -166,7 +171,7 @@ def test_no_file_is_long():
 
 def test_private_functions_have_at_most_eight_parameters():
     for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.FunctionDef) and node.name.startswith("_"):
                 given = node.args
                 names = [*given.posonlyargs, *given.args, *given.kwonlyargs]
@@ -194,8 +199,8 @@ def test_modules_have_a_file_of_tests():
     for path in MODULES:
         name = path.relative_to(ROOT)
         own = tests / name.parent / f"test_{name.name.lstrip('_')}"
-        if path.name != "__init__.py" and not own.is_file():
-            tree = ast.walk(ast.parse(path.read_text("utf-8")))
-            if any(isinstance(node, ast.FunctionDef) for node in tree):
-                missing.add(name.as_posix())
+        if path.name == "__init__.py" or own.is_file():
+            continue
+        if any(isinstance(node, ast.FunctionDef) for node in nodes_of(path)):
+            missing.add(name.as_posix())
     assert missing == set()

@@ -16,10 +16,12 @@ from symjax.metrics import Output, Problem
 from symjax.so3 import SCALAR
 
 
-def quadratic(atoms):
+def energy(x):
     """An energy whose only content beyond the invariant is of degree 2."""
-    def energy(x):
-        return {"energy": 0.01 * x[0, 2] ** 2}
+    return {"energy": 0.01 * x[0, 2] ** 2}
+
+
+def quadratic(atoms):
     outputs = {"energy": Output(SCALAR, "eV")}
     return Problem(energy, jnp.asarray(atoms.positions), outputs)
 '''

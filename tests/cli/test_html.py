@@ -1,6 +1,5 @@
 """``symjax html``: the page of a report that exists."""
 
-import pytest
 from fake_model import FAST
 
 from symjax import cli
@@ -24,18 +23,17 @@ class TestHtml:
         assert invoke("html", "a", "-o", "other.html").exit_code == cli.OK
         assert (tmp_path / "other.html").read_text("ascii") == text
 
-    @pytest.mark.parametrize(
-        ("arguments", "match"),
-        [(["nowhere"], "REPORT="), (["a", "-o", "no/folder/x.html"], "--output=")],
-    )
-    def test_bad_paths(self, invoke, tmp_path, arguments, match):
+    def test_bad_paths_and_a_page_of_a_report_that_is_overwritten(
+        self, invoke, tmp_path
+    ):
         assert invoke("report", "H2O", *FAST, "-o", "a").exit_code == cli.OK
-        result = invoke("html", *arguments)
-        assert result.exit_code == cli.BAD_INPUT
-        assert match in result.stderr
-
-    def test_overwriting_a_report_removes_its_page(self, invoke, tmp_path):
-        assert invoke("report", "H2O", *FAST, "-o", "a").exit_code == cli.OK
+        for arguments, match in (
+            (["nowhere"], "REPORT="),
+            (["a", "-o", "no/folder/x.html"], "--output="),
+        ):
+            result = invoke("html", *arguments)
+            assert result.exit_code == cli.BAD_INPUT
+            assert match in result.stderr
         again = invoke("report", "H2O", *FAST, "--no-html", "--overwrite", "-o", "a")
         assert again.exit_code == cli.OK
         assert not (tmp_path / "a" / "report.html").exists()

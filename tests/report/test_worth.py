@@ -25,11 +25,13 @@ from symjax.metrics import Output, Problem
 from symjax.so3 import SCALAR, VECTOR
 
 
-def leaning(atoms):
+def function(x):
     """Energies and forces with a part of degree 2 and one of degree 1."""
-    def function(x):
-        energy = 0.01 * x[0, 2] ** 2
-        return {"energy": energy, "forces": x + jnp.array([0.0, 0.0, 0.1])}
+    energy = 0.01 * x[0, 2] ** 2
+    return {"energy": energy, "forces": x + jnp.array([0.0, 0.0, 0.1])}
+
+
+def leaning(atoms):
     outputs = {
         "energy": Output(SCALAR, "eV"),
         "forces": Output(VECTOR, "eV/angstrom", samples=atoms.numbers),
