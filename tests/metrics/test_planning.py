@@ -14,9 +14,10 @@ from symjax.metrics.characters import (
     factorised_tables,
 )
 from symjax.metrics.pieces import Leaf
-from symjax.metrics.planning import Elements, plan_passes, table_bytes
+from symjax.metrics.planning import Checks, Elements, plan_passes, table_bytes
 from symjax.metrics.problem import Execution, Output, Problem, prepare
 from symjax.so3 import FEATURE, VECTOR, quadrature
+from symjax.so3.quadratures import nested_rules
 
 
 def planned(function, leaves, memory, degree, max_degree):
@@ -63,6 +64,14 @@ def test_tables_need_what_is_said(degree, max_degree):
         held += sum(t.nbytes for t in factorised_tables(projector, rule, sphere)[1])
     # Twice, and the matrices of the rule.
     assert 2 * held <= said < 3 * held
+
+
+def test_a_climb_compares_with_the_finest_of_the_nested_rules():
+    rule = quadrature(15)
+    degree, weights = nested_rules(rule)[0]
+    (found,) = Elements(rule, None, Checks(np.eye(3)[None])).nested
+    assert found[0] == degree
+    np.testing.assert_array_equal(found[1], weights)
 
 
 def test_tables_that_do_not_fit_are_refused_before_they_are_made():
