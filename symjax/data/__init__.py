@@ -23,7 +23,7 @@ from symjax.data.symmetry import (
     symmetrize,
 )
 from symjax.data.targets import Targets, read_targets, read_values
-from symjax.data.transform import cast_graph, displace, rotate_graph, select_edges
+from symjax.data.transform import cast_graph, rotate_graph, select_edges
 
 __all__ = [
     "Block",
@@ -40,7 +40,6 @@ __all__ = [
     "build_graph",
     "cast_graph",
     "check_structure",
-    "displace",
     "edge_permutations",
     "find_neighbors",
     "find_structure",

@@ -43,43 +43,6 @@ def stress_volume(atoms: ase.Atoms) -> float:
     return float(abs(np.linalg.det(atoms.cell[:])))
 
 
-def _count_and_normal(cells: Any, xp: Any) -> tuple[Any, Any]:
-    """Number of nonzero vectors, and the normal if there are two."""
-    count = xp.sum(xp.any(cells != 0, axis=-1), axis=-1)
-    # With one zero vector two of these products vanish, with two all of them.
-    normal = xp.sum(xp.cross(cells, xp.roll(cells, -1, axis=-2)), axis=-2)
-    return count, normal
-
-
-def spanned(cells: Float[Array | np.ndarray, "... 3 3"]) -> Float[Array, "..."]:
-    """Volume, area or length spanned by the nonzero vectors of a cell.
-
-    Args:
-      cells: Rows are cell vectors in angstrom; 0 for directions that are not periodic.
-
-    Returns:
-      Cubic angstrom for three vectors, square angstrom for two, angstrom for one; 1
-      without any.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.data.cells import spanned
-      >>> print(spanned(np.diag([2.0, 3.0, 4.0])), spanned(np.diag([2.0, 3.0, 0.0])))
-      24.0 6.0
-    """
-    cells = jnp.asarray(cells)
-    count, normal = _count_and_normal(cells, jnp)
-    return jnp.select(
-        [count == 3, count == 2, count == 1],
-        [
-            jnp.abs(jnp.linalg.det(cells)),
-            jnp.linalg.norm(normal, axis=-1),
-            jnp.linalg.norm(jnp.sum(cells, axis=-2), axis=-1),
-        ],
-        1.0,
-    )
-
-
 def onto_periodic(
     cells: Float[Array | np.ndarray, "... 3 3"],
 ) -> Float[Array | np.ndarray, "... 3 3"]:
@@ -105,7 +68,9 @@ def onto_periodic(
     """
     # Cells on the host are float64, which JAX may not be.
     xp: Any = np if isinstance(cells, np.ndarray) else jnp
-    count, normal = _count_and_normal(cells, xp)
+    count = xp.sum(xp.any(cells != 0, axis=-1), axis=-1)[..., None, None]
+    # With one zero vector two of these products vanish, with two all of them.
+    normal = xp.sum(xp.cross(cells, xp.roll(cells, -1, axis=-2)), axis=-2)
     identity = xp.eye(3, dtype=cells.dtype)
 
     def along(vector: Any) -> Any:
@@ -113,7 +78,6 @@ def onto_periodic(
         outer = vector[..., :, None] * vector[..., None, :]
         return outer / xp.where(squared > 0, squared, 1)
 
-    count = count[..., None, None]
     projector: Array = xp.select(
         [count == 3, count == 2, count == 1],
         [

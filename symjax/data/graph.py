@@ -79,8 +79,7 @@ class Graph:
 
     Attributes:
       positions: Positions in angstrom relative to the mean of the structure's atoms;
-        0 for padding. Replacing them does not change the edges; use
-        :func:`symjax.data.displace`.
+        0 for padding. Replacing them does not change the edges.
       cells: Rows are the cell vectors in angstrom; 0 for non-periodic directions and
         for padding.
       volumes: Volumes in the definition of the stress, in cubic angstrom, see

@@ -173,32 +173,6 @@ def rotate_mesh(mesh: Mesh, elements: Float[Array, "atoms 3 3"]) -> Mesh:
     )
 
 
-def move_mesh(
-    mesh: Mesh,
-    positions: Float[Array, "atoms 3"],
-    cells: Float[Array, "structures 3 3"],
-) -> Mesh:
-    """Moves atoms and cell vectors and keeps the waves.
-
-    Differentiable with respect to both.
-
-    Args:
-      mesh: A mesh.
-      positions: New positions, in the frame of ``mesh.positions``.
-      cells: New cells.
-    """
-    structure = jnp.asarray(mesh.structure)
-
-    def within(positions: Array, cells: Array) -> Array:
-        inverse = jnp.linalg.inv(whole_cells(mesh, cells))[structure]
-        return jnp.einsum("ax,axc->ac", positions, inverse, precision="highest")
-
-    change = within(positions, cells) - within(mesh.positions, mesh.cells)
-    periodic = (jnp.asarray(mesh.sizes)[:, 0] > 0)[structure, None]
-    fractional = mesh.fractional + jnp.where(periodic, change, 0)
-    return mesh.replace(positions=positions, cells=cells, fractional=fractional)
-
-
 def differentiated(mesh: Mesh) -> dict[str, Array]:
     """The fields with respect to which energies are differentiated, by name."""
     return {name: getattr(mesh, name) for name in ("positions", "fractional", "cells")}

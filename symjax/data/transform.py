@@ -1,4 +1,4 @@
-"""Transformations of graphs: select edges, displace atoms, rotate and cast."""
+"""Transformations of graphs: select edges, rotate and cast."""
 
 import functools
 from typing import Any
@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from symjax.data.cells import spanned
 from symjax.data.graph import Graph, Surroundings, checked_dtype, empty_rows
-from symjax.data.mesh import move_mesh, rotate_mesh
+from symjax.data.mesh import rotate_mesh
 from symjax.errors import ArgumentError
 
 
@@ -58,71 +57,6 @@ def select_edges(graph: Graph, keep: Bool[np.ndarray, "atoms neighbors"]) -> Gra
     rows["reverse"][slots] = row * width + place[row, column]
     around = Surroundings(**{name: getattr(graph, name) for name in rows})
     return graph.replace(surroundings=around, **rows)
-
-
-def displace(
-    graph: Graph,
-    positions: Float[Array, "atoms 3"],
-    cells: Float[Array, "structures 3 3"] | None = None,
-) -> Graph:
-    """Moves the atoms and cells of a graph and keeps its edges.
-
-    New vectors are ``vectors + (u_j - u_i) + S @ (cell' - cell)`` with displacements u.
-    They are differentiable with respect to positions and cells, and lose no precision
-    for small displacements. Neighbors are not searched again: displacements must be too
-    small for new pairs to come within the cutoff.
-
-    Args:
-      graph: A graph.
-      positions: New positions, in the frame of ``graph.positions``.
-      cells: New cells; unchanged by default. Volumes change in proportion.
-
-    Returns:
-      The graph, in the dtype of ``graph.vectors``.
-
-    Example:
-      >>> import ase.build
-      >>> import jax
-      >>> from symjax.data import build_graph, displace
-      >>> graph = build_graph(ase.build.molecule("H2"), 3.0)
-      >>> def length(positions):
-      ...     return displace(graph, positions).lengths[0, 0]
-      >>> print(jax.jit(jax.grad(length))(graph.positions).round(3) + 0.0)
-      [[ 0.  0.  1.]
-       [ 0.  0. -1.]]
-    """
-    dtype = jnp.asarray(graph.vectors).dtype
-    moved = jnp.asarray(positions, dtype) - jnp.asarray(graph.positions, dtype)
-    new = jnp.asarray(graph.cells if cells is None else cells, dtype)
-    strained = (new - jnp.asarray(graph.cells, dtype))[jnp.asarray(graph.structure)]
-
-    def follow(rows: Any) -> dict[str, Array]:
-        mask = jnp.asarray(rows.edge_mask)
-        change = moved[jnp.asarray(rows.neighbors)] - moved[:, None, :]
-        if cells is not None:
-            change = change + jnp.einsum(
-                "anc,acd->and",
-                jnp.asarray(rows.shifts, dtype),
-                strained,
-                precision="highest",
-            )
-        vectors = jnp.asarray(rows.vectors) + jnp.where(mask[..., None], change, 0)
-        # The square root has an infinite derivative at 0, and 0 * inf is NaN: replace
-        # its argument, not only its value.
-        squared = jnp.where(mask, jnp.sum(vectors**2, axis=-1), 1)
-        return {"vectors": vectors, "lengths": jnp.sqrt(squared)}
-
-    around = graph.surroundings
-    return graph.replace(
-        positions=jnp.asarray(positions, dtype),
-        cells=new,
-        volumes=jnp.asarray(graph.volumes, dtype) * spanned(new) / spanned(graph.cells),
-        surroundings=None if around is None else around.replace(**follow(around)),
-        mesh=None
-        if graph.mesh is None
-        else move_mesh(graph.mesh, jnp.asarray(positions, dtype), new),
-        **follow(graph),
-    )
 
 
 def rotate_graph(

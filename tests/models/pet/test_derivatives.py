@@ -4,9 +4,10 @@ import ase
 import jax
 import numpy as np
 import pytest
+from displaced import displaced
 from pet_models import CUTOFF, copper, ethanol, model, roomy, run
 
-from symjax.data import GraphShape, build_graph, displace, graph_shape
+from symjax.data import GraphShape, build_graph, graph_shape
 from symjax.data.quantities import Target
 from symjax.models.pet import Evaluation, evaluate, pet_graph, predict
 
@@ -80,7 +81,7 @@ def test_numpy_graphs_and_parameters_may_be_closed_over():
     @jax.jit
     @jax.value_and_grad
     def energy(positions):
-        moved = displace(graph, positions)
+        moved = displaced(graph, positions)
         return evaluate(Evaluation(made.config), made.parameters, moved)["energy"][0]
 
     positions, step = np.asarray(graph.positions), 1e-4

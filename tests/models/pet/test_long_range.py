@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from displaced import displaced
 from pet_models import drawn
 from scipy.spatial.transform import Rotation
 from scipy.special import erf
 from small_models import TINY
 
-from symjax.data import GraphShape, build_graph, displace, graph_shape, pad_graph
+from symjax.data import GraphShape, build_graph, graph_shape, pad_graph
 from symjax.data.graph import join_graphs
 from symjax.data.mesh import find_mesh
 from symjax.errors import ArgumentError, ModelError, StructureError
@@ -164,7 +165,7 @@ def test_derivatives(company, model):
     def slopes(moved):
         strain, positions = moved
         bent = jnp.einsum("ax,axy->ay", positions, strain[owner])
-        return predict(model, displace(company, bent, company.cells @ strain))[
+        return predict(model, displaced(company, bent, company.cells @ strain))[
             "energy"
         ].sum()
 
