@@ -16,10 +16,7 @@ from symjax.data.point_clouds.events import (
     generate_event,
     generate_events,
 )
-from symjax.data.point_clouds.pilarnet import (
-    read_events,
-    write_events,
-)
+from symjax.data.point_clouds.pilarnet import write_events
 from symjax.data.point_clouds.selection import (
     LOW_ENERGY_RULES,
     merge_voxels,
@@ -44,7 +41,6 @@ __all__ = [
     "merge_voxels",
     "normalise_energies",
     "pad_cloud",
-    "read_events",
     "select_points",
     "voxel_length",
     "voxelise",

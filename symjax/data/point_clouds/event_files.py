@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from symjax._text import file_text
 from symjax.data.point_clouds.clouds import PointCloud
-from symjax.data.point_clouds.pilarnet import EventFile, chosen_numbers
+from symjax.data.point_clouds.pilarnet import EventFile
 from symjax.errors import StructureError
 
 EVENT_FILES = (".h5", ".hdf5")
@@ -116,10 +116,14 @@ def find_events(target: str | Path, *, index: int | slice = slice(None)) -> Foun
 
     Returns:
       Events by label, ``FILE:INDEX``, where the name of the file is relative to the
-      folder or to the part of the pattern before the first wildcard.
+      folder or to the part of the pattern before the first wildcard. Energies of a
+      voxel that is listed several times are summed (:func:`merge_voxels`); use
+      :func:`select_points` to drop the points that PoLAr-MAE drops.
 
     Raises:
-      StructureError: There is no event, or the only file cannot be read.
+      StructureError: There is no event, or the only file cannot be read: it is missing,
+        locked, truncated or not of PILArNet-M. An event that is damaged raises one when
+        it is read.
 
     Example:
       >>> import tempfile
@@ -139,7 +143,7 @@ def find_events(target: str | Path, *, index: int | slice = slice(None)) -> Foun
         label = file_text(path.relative_to(base).as_posix())
         try:
             with EventFile(path) as file:
-                chosen = chosen_numbers(index, file.count, "index", str(path))
+                chosen = _chosen(index, file.count, str(path))
         except StructureError as error:
             if len(paths) == 1:
                 raise
@@ -155,3 +159,17 @@ def find_events(target: str | Path, *, index: int | slice = slice(None)) -> Foun
             "pattern such as 'events/*.h5'",
         )
     return FoundEvents(EventFiles(places), unreadable)
+
+
+def _chosen(index: int | slice, count: int, path: str) -> range:
+    """Indices of events, from 0, for a number or a slice."""
+    if isinstance(index, slice):
+        return range(count)[index]
+    if not -count <= index < count:
+        raise StructureError(
+            "index",
+            index,
+            f"{path!r} has {count} events",
+            f"Use 0 to {count - 1}" if count else "Pass a file with events",
+        )
+    return range(index % count, index % count + 1)

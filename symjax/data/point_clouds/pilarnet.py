@@ -10,7 +10,7 @@ github.com/DeepLearnPhysics/PoLAr-MAE (version 1) and
 huggingface.co/datasets/DeepLearnPhysics/PILArNet-M (version 2).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import h5py
@@ -144,7 +144,7 @@ class EventFile:
         return StructureError(f"{self.path}[{number}]", number, problem, _REMEDY)
 
     def read(self, number: int) -> PointCloud:
-        """Reads one event, with one point per voxel.
+        """Reads one event with all points and labels, one point per voxel.
 
         Args:
           number: Index of the event, from 0.
@@ -184,62 +184,6 @@ class EventFile:
         return merge_voxels(cloud)
 
 
-def read_events(
-    path: str | Path, index: int | slice | Sequence[int] = slice(None)
-) -> list[PointCloud]:
-    """Reads events of PILArNet-M with all points and labels.
-
-    Version 2 of the format is recognized by the data set ``cluster_extra``, or by the
-    numbers per cluster for which the sizes of the clusters sum to the number of points.
-    Energies of a voxel that is listed several times are summed
-    (:func:`~symjax.data.point_clouds.merge_voxels`). Use
-    :func:`~symjax.data.point_clouds.select_points` to drop the points that PoLAr-MAE
-    drops.
-
-    Args:
-      path: The file.
-      index: Events to read: a number (negative from the end), a slice or several
-        numbers.
-
-    Returns:
-      The events without padding.
-
-    Raises:
-      StructureError: The file is missing, locked, truncated or not of PILArNet-M; there
-        is no such event; or an event is damaged, which the message names.
-
-    Example:
-      >>> import tempfile
-      >>> from symjax.data.point_clouds import SMALL, generate_event
-      >>> from symjax.data.point_clouds import read_events, write_events
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     write_events(f"{folder}/a.h5", [generate_event(0, SMALL)])
-      ...     len(read_events(f"{folder}/a.h5", 0))
-      1
-    """
-    with EventFile(path) as file:
-        chosen = chosen_numbers(index, file.count, "index", str(path))
-        return [file.read(number) for number in chosen]
-
-
-def chosen_numbers(
-    index: int | slice | Sequence[int], count: int, argument: str, path: str
-) -> list[int]:
-    """Indices of events, from 0, for a number, a slice or several numbers."""
-    if isinstance(index, slice):
-        return list(range(count))[index]
-    chosen = [index] if isinstance(index, int | np.integer) else list(index)
-    for number in chosen:
-        if not -count <= number < count:
-            raise StructureError(
-                argument,
-                number,
-                f"{path!r} has {count} events",
-                f"Use 0 to {count - 1}" if count else "Pass a file with events",
-            )
-    return [int(number) % count for number in chosen]
-
-
 def write_events(
     path: str | Path, events: Iterable[PointCloud], *, version: int = 1
 ) -> None:
@@ -264,11 +208,11 @@ def write_events(
 
     Example:
       >>> import tempfile
-      >>> from symjax.data.point_clouds import SMALL, generate_event
-      >>> from symjax.data.point_clouds import read_events, write_events
+      >>> from symjax.data.point_clouds import (
+      ...     SMALL, find_events, generate_event, write_events)
       >>> with tempfile.TemporaryDirectory() as folder:
       ...     write_events(f"{folder}/a.h5", [generate_event(0, SMALL)] * 2)
-      ...     len(read_events(f"{folder}/a.h5"))
+      ...     len(find_events(f"{folder}/a.h5").events)
       2
     """
     if version not in WIDTHS:

@@ -22,7 +22,7 @@ def merge_voxels(cloud: PointCloud) -> PointCloud:
 
     The label, cluster and particle are those of the point with the largest energy, the
     first one in case of a tie. Voxels are in the order of their first points.
-    :func:`read_events` applies this to every event.
+    :func:`find_events` applies this to every event.
 
     Args:
       cloud: One event.

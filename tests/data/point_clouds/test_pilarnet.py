@@ -6,18 +6,16 @@ import pytest
 
 from symjax.data.point_clouds import (
     SMALL,
+    find_events,
     generate_events,
     make_cloud,
-    read_events,
     write_events,
 )
-from symjax.data.point_clouds.pilarnet import EventFile
 from symjax.errors import ArgumentError, StructureError
 
 
-def num_events(path):
-    with EventFile(path) as file:
-        return file.count
+def read_events(path, index=slice(None)):
+    return list(find_events(path, index=index).events.values())
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +30,6 @@ def path(tmp_path, events):
 
 
 def test_round_trip(path, events):
-    assert num_events(path) == 4
     for before, after in zip(events, read_events(path), strict=True):
         for one, other in zip(before[:4], after[:4], strict=True):
             np.testing.assert_array_equal(one, other)
@@ -41,7 +38,7 @@ def test_round_trip(path, events):
 
 @pytest.mark.parametrize(
     ("index", "expected"),
-    [(2, [2]), (-1, [3]), (slice(1, 3), [1, 2]), ([3, 0], [3, 0])],
+    [(2, [2]), (-1, [3]), (slice(2, None, -2), [2, 0])],
 )
 def test_selection(path, events, index, expected):
     read = read_events(path, index)
@@ -73,14 +70,14 @@ def test_foreign_files_are_refused(tmp_path):
     text = tmp_path / "text.h5"
     text.write_text("no HDF5")
     with pytest.raises(StructureError, match="no HDF5"):
-        num_events(text)
+        read_events(text)
     other = tmp_path / "other.h5"
     with h5py.File(other, "w") as file:
         file["positions"] = np.zeros((2, 3))
     with pytest.raises(StructureError, match="positions"):
-        num_events(other)
+        read_events(other)
     with pytest.raises(StructureError, match="no such file"):
-        num_events(tmp_path / "missing.h5")
+        read_events(tmp_path / "missing.h5")
 
 
 def write_raw(path, points, clusters, extra=None):
