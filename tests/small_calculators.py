@@ -46,13 +46,15 @@ def small_model(**changes):
 MODEL = small_model()
 
 
-def calculator(model=MODEL, **options):
-    return SymjaxCalculator(model, **{"dtype": "float64", **options})
+def calculator(model=MODEL, *, room=True, **options):
+    """In float64, seven rotated copies at once, or one without an average.
 
-
-def roomy(made):
-    """The same after the crystal: its program serves all structures of eight atoms."""
-    made.calculate(salt())
+    With room for the crystal, one program of each serves all structures of eight atoms.
+    """
+    options = {"dtype": "float64", "batch_size": 7} | options
+    made = SymjaxCalculator(model, **options)
+    if room:
+        made.calculate(salt())
     return made
 
 
@@ -62,5 +64,6 @@ def salt(rattle=0.1):
     return atoms
 
 
-def ethanol():
-    return ase.build.molecule("CH3CH2OH")
+def acid():
+    """A molecule with as many atoms as the crystal."""
+    return ase.build.molecule("CH3COOH")

@@ -357,7 +357,7 @@ class TestAFew:
     def test_event_files(self, folder, change):
         check_events(change, folder)
 
-    @FEW
+    @settings(FEW, max_examples=10)
     @given(command_lines())
     def test_commands(self, inside, words):
         check_command(words, inside)

@@ -53,10 +53,8 @@ def assert_symmetric(atoms, found, tolerance=1e-5):
     assert (atoms.numbers[permutations] == atoms.numbers).all()
     if not atoms.pbc.any():
         # p of h1 h2 is p1 after p2
-        composed = permutations[:, permutations].swapaxes(0, 0)
-        for a in range(found.order):
-            for b in range(found.order):
-                np.testing.assert_array_equal(composed[a, b], permutations[table[a, b]])
+        composed = permutations[:, permutations]
+        np.testing.assert_array_equal(composed, permutations[table])
         r = atoms.positions - atoms.positions.mean(0)
         moved = np.einsum("hij,aj->hai", elements, r)
         assert np.abs(moved - r[permutations]).max() < 2 * tolerance

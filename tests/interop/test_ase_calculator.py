@@ -12,15 +12,7 @@ from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 from ase.stress import full_3x3_to_voigt_6_stress
 from scipy.spatial.transform import Rotation
-from small_calculators import (
-    CONFIG,
-    MODEL,
-    calculator,
-    ethanol,
-    roomy,
-    salt,
-    small_model,
-)
+from small_calculators import CONFIG, MODEL, acid, calculator, salt, small_model
 
 from symjax.data import build_graph, find_symmetry, graph_shape, pad_graph
 from symjax.data.graph import GraphShape
@@ -29,10 +21,7 @@ from symjax.errors import ModelError, StructureError, SymjaxError
 from symjax.interop import SymjaxCalculator
 from symjax.interop._prediction import predictions_of
 from symjax.metrics import Grid, measure
-from symjax.models.pet import (
-    orbit_problem,
-    predict,
-)
+from symjax.models.pet import orbit_problem, predict
 from symjax.so3 import quadrature
 from symjax.so3.averages import rotations_of
 from symjax.so3.finite_groups import finite_group
@@ -56,8 +45,6 @@ def matrix(voigt):
 def explicit(atoms, elements, weights):
     """Mean and standard deviation, one prediction for each rotated structure."""
     plain = calculator()
-    if len(atoms) == len(salt()):
-        roomy(plain)
     values = {}
     for element in elements:
         plain.calculate(rotated(atoms, element))
@@ -104,20 +91,20 @@ def test_float32_far_from_the_origin():
     to 0.008 angstrom.
     """
     structures = []
-    for atoms in (ethanol(), salt()):
+    for atoms in (acid(), salt()):
         atoms.rattle(0.05, seed=0)
         there = atoms.copy()
         there.translate([6e4, -3e4, 7e4])
         if atoms.pbc.all():
             there.positions[0] += 20_000 * there.cell[1]
         structures += [atoms, there]
-    found = calculator(dtype="float32").compute(structures)
+    found = in_turn(calculator(average=2, dtype="float32"), *structures)
     assert_close(found[1], found[0], 1e-6)
     assert_close(found[3], found[2], 1e-6)
 
 
 def test_results_are_predictions():
-    both = [ethanol(), salt()]
+    both = [acid(), salt()]
     graphs = [build_graph(atoms, CONFIG.cutoff) for atoms in both]
     shape = GraphShape(*np.max([graph_shape(graph) for graph in graphs], axis=0))
     for atoms, graph in zip(both, graphs, strict=True):
@@ -165,7 +152,7 @@ def slab(periodic=2):
 def test_stress_within_the_periodic_directions(periodic):
     """ASE strains the cell; other components are 0, whatever the forces are."""
     atoms = slab(periodic)
-    atoms.calc = roomy(calculator())
+    atoms.calc = calculator()
     stress = atoms.get_stress(voigt=False)
     numerical = calculate_numerical_stress(atoms, eps=1e-5, voigt=False)
     within = np.linalg.qr(atoms.cell[:periodic].T)[0]
@@ -180,14 +167,14 @@ def test_stress_within_the_periodic_directions(periodic):
 def test_stress_of_a_slab_turns_with_it_and_is_measured():
     """Averages turn the plane too, and the report's function is the calculator's."""
     atoms = slab()
-    elements = finite_group("D2").elements
-    calc = roomy(calculator(average="D2"))
+    elements = finite_group("T").elements
+    calc = calculator(average="T")
     calc.calculate(atoms)
-    mean = explicit(atoms, elements, np.full(4, 0.25))["stress"]
+    mean = explicit(atoms, elements, np.full(12, 1 / 12))["stress"]
     np.testing.assert_allclose(calc.results["stress"], mean, atol=ROUNDING)
     problem = orbit_problem(MODEL, atoms, layers="none", dtype="float64")
     assert "stress" in problem.outputs
-    plain = roomy(calculator())
+    plain = calculator()
     plain.calculate(atoms)
     function = jax.jit(problem.function)
     found = np.asarray(function(problem.x, *problem.args)["stress"][0])
@@ -210,7 +197,7 @@ def test_stress_of_a_slab_turns_with_it_and_is_measured():
 def test_structures_without_stress_say_what_they_lack():
     flat = slab()
     flat.cell[2] = 0
-    for atoms in (flat, ethanol()):
+    for atoms in (flat, acid()):
         atoms.calc = calculator()
         with pytest.raises(PropertyNotImplementedError, match=r"stress: .*atoms\.pbc"):
             atoms.get_stress()
@@ -218,15 +205,15 @@ def test_structures_without_stress_say_what_they_lack():
 
 def test_averaged_forces_are_derivatives():
     """The average is a function too: its forces are minus its own gradient."""
-    atoms = ethanol()
-    atoms.calc = calculator(average="D2")
+    atoms = acid()
+    atoms.calc = calculator(average="T")
     forces, chosen = atoms.get_forces(), [0, 4]
     numerical = calculate_numerical_forces(atoms, eps=1e-4, iatoms=chosen)
     np.testing.assert_allclose(forces[chosen], numerical, atol=1e-6)
 
 
 @pytest.mark.parametrize("inversion", [True, False])
-@pytest.mark.parametrize("make", [ethanol, salt])
+@pytest.mark.parametrize("make", [acid, salt])
 def test_average_over_a_quadrature(make, inversion):
     atoms, rule = make(), quadrature(2)
     elements, weights = rule.rotations, rule.weights
@@ -234,25 +221,25 @@ def test_average_over_a_quadrature(make, inversion):
         elements = np.concatenate([elements, -elements])
         weights = np.concatenate([weights, weights]) / 2
     expected = explicit(atoms, elements, weights)
-    calc = calculator(average=2, include_inversion=inversion, batch_size=7)
+    calc = calculator(average=2, include_inversion=inversion)
     calc.calculate(atoms)
     assert_close(calc.results, expected)
     assert calc.results["forces_rotational_std"].min() > 1e-4
-    same = calculator(average=rule, include_inversion=inversion, batch_size=7)
+    same = calculator(average=rule, include_inversion=inversion)
     same.calculate(atoms)
     assert_close(same.results, expected)
 
 
 def test_spreads_are_those_of_a_measurement():
     """The moments of the metrics on the same rule: V is the sum of squared spreads."""
-    problem = orbit_problem(MODEL, ethanol(), layers="none", dtype="float64")
+    problem = orbit_problem(MODEL, acid(), layers="none", dtype="float64")
     measured = measure(
         problem,
         max_degree=1,
         over=Grid(3, on_aliasing="report"),
     )
-    calc = calculator(average=3, batch_size=7)
-    calc.calculate(ethanol())
+    calc = calculator(average=3)
+    calc.calculate(acid())
     for name in ("energy", "forces"):
         spread = np.asarray(calc.results[f"{name}_rotational_std"])
         error = np.sqrt(np.mean(spread**2))
@@ -263,14 +250,14 @@ def test_spreads_are_those_of_a_measurement():
 def test_average_over_a_group(group):
     elements = (finite_group(group) if isinstance(group, str) else group).elements
     weights = np.full(len(elements), 1 / len(elements))
-    calc = calculator(average=group, batch_size=7)
-    calc.calculate(ethanol())
-    assert_close(calc.results, explicit(ethanol(), elements, weights))
+    calc = calculator(average=group)
+    calc.calculate(acid())
+    assert_close(calc.results, explicit(acid(), elements, weights))
 
 
 def test_average_over_a_group_is_equivariant_under_it():
-    atoms, element = ethanol(), finite_group("D2").elements[2]
-    first, second = in_turn(calculator(average="D2"), atoms, rotated(atoms, element))
+    atoms, element = acid(), finite_group("T").elements[2]
+    first, second = in_turn(calculator(average="T"), atoms, rotated(atoms, element))
     assert second["energy"] == pytest.approx(first["energy"], rel=1e-13)
     np.testing.assert_allclose(second["forces"], first["forces"] @ element.T, atol=1e-9)
     plain = in_turn(calculator(), atoms, rotated(atoms, element))
@@ -280,11 +267,10 @@ def test_average_over_a_group_is_equivariant_under_it():
 @pytest.mark.parametrize("average", [None, 1])
 def test_symmetrized_results_have_the_symmetry(average):
     """Equal to explicit products of the two sets of elements."""
-    atoms = salt(rattle=0)
-    atoms.positions[0] += (0, 0, 0.2)
+    atoms = distorted()
     symmetry = find_symmetry(atoms)
     assert symmetry.order == 8
-    calc = roomy(calculator(average=average, symmetrize=True, batch_size=7))
+    calc = calculator(average=average, symmetrize=True)
     calc.calculate(atoms)
     forces = calc.results["forces"]
     stress = matrix(calc.results["stress"])
@@ -299,7 +285,7 @@ def test_symmetrized_results_have_the_symmetry(average):
     if average is None:
         # One evaluation: a permutation does not change the energy.
         assert calc.results["energy_rotational_std"] < 1e-9
-    plain = roomy(calculator())
+    plain = calculator()
     plain.calculate(atoms)
     image, element = symmetry.permutations[-1], symmetry.elements[-1]
     forces = plain.results["forces"]
@@ -317,8 +303,8 @@ def test_symmetrized_results_have_the_symmetry(average):
 def test_skin_changes_nothing_along_a_trajectory(changes):
     model = small_model(**changes)
     atoms = salt()
-    atoms.calc = with_skin = calculator(model, skin=0.4)
-    fresh = calculator(model, skin=0.0)
+    atoms.calc = with_skin = calculator(model, room=False, skin=0.4)
+    fresh = calculator(model, room=False, skin=0.0)
     speeds = np.random.default_rng(1).normal(scale=0.05, size=(len(atoms), 3))
     atoms.set_velocities(speeds)
     counted = predictions_of(model.config, "energy", "dipole")
@@ -334,7 +320,7 @@ def test_skin_changes_nothing_along_a_trajectory(changes):
 
 def test_more_neighbors_than_headroom_compile_once_and_are_right():
     atoms = ase.build.bulk("NaCl", "rocksalt", a=6.4, cubic=True)
-    calc = calculator(skin=0.0)
+    calc = calculator(room=False, skin=0.0)
     calc.calculate(atoms)
     widths = []
     for a in (6.4, 4.4, 4.6):
@@ -343,30 +329,43 @@ def test_more_neighbors_than_headroom_compile_once_and_are_right():
         calc.calculate(squeezed)
         widths.append(calc._shape.num_neighbors)
     assert widths[0] < widths[1] == widths[2]
-    plain = roomy(calculator())
+    plain = calculator()
     plain.calculate(squeezed)
     assert_close(calc.results, plain.results)
 
 
-@pytest.mark.parametrize(("average", "batch_size"), [(None, None), ("D2", 9)])
-def test_compute_equals_one_by_one(average, batch_size):
-    """With 9, two structures of four copies each, and then the third."""
-    structures = [ethanol(), salt(), ase.Atoms("H")]
-    calc = calculator(average=average, batch_size=batch_size)
+def test_compute_equals_one_by_one():
+    structures = [acid(), salt(), ase.Atoms("H")]
+    calc = calculator(room=False, batch_size=None)
     together = calc.compute(structures)
     assert calc.results == {}
     assert ["stress" in results for results in together] == [False, True, False]
     for atoms, results in zip(structures, together, strict=True):
-        one = calculator(average=average)
+        one = calculator()
         one.calculate(atoms)
         assert_close(results, one.results)
     assert calc.compute([]) == []
 
 
+def test_averages_of_several_structures():
+    """With 9, two structures of four copies each, and then the third."""
+    structures = [acid(), salt(), salt(0.05)]
+    together = calculator(room=False, average="D2", batch_size=9).compute(structures)
+    elements = finite_group("D2").elements
+    for atoms, results in zip(structures, together, strict=True):
+        assert_close(results, explicit(atoms, elements, np.full(4, 0.25)))
+
+
+def distorted():
+    atoms = salt(rattle=0)
+    atoms.positions[0] += (0, 0, 0.2)
+    return atoms
+
+
 def test_compute_with_symmetries_of_their_own():
-    structures = [salt(rattle=0), ethanol()]
-    assert [find_symmetry(atoms).order for atoms in structures] == [48, 2]
-    together = calculator(symmetrize=True).compute(structures)
+    structures = [salt(rattle=0), distorted()]
+    assert [find_symmetry(atoms).order for atoms in structures] == [48, 8]
+    together = calculator(room=False, symmetrize=True).compute(structures)
     for atoms, results in zip(structures, together, strict=True):
         one = calculator(symmetrize=True)
         one.calculate(atoms)
@@ -379,8 +378,7 @@ def test_single_precision():
     Forces are sums of dozens of terms of several eV/angstrom, each with its epsilon.
     """
     double, single = (
-        calculator(average=2, batch_size=7, dtype=dtype)
-        for dtype in ("float64", "float32")
+        calculator(average=2, dtype=dtype) for dtype in ("float64", "float32")
     )
     double.calculate(salt())
     single.calculate(salt())
@@ -393,8 +391,8 @@ def test_single_precision():
 
 
 def test_optimiser_and_files(tmp_path):
-    atoms = ethanol()
-    atoms.calc = calculator(average="D2")
+    atoms = acid()
+    atoms.calc = calculator(average="T")
     before = atoms.get_potential_energy()
     BFGS(atoms, trajectory=str(tmp_path / "t.traj"), logfile=None).run(steps=3)
     assert atoms.get_potential_energy() < before
@@ -442,6 +440,6 @@ def test_refused_models_and_structures():
     with pytest.raises(StructureError, match="does not know this element"):
         calculator().calculate(ase.build.bulk("Cu"))
     with pytest.raises(StructureError, match=r"structures\[1\]"):
-        calculator().compute([ethanol(), ase.build.bulk("Cu")])
+        calculator().compute([acid(), ase.build.bulk("Cu")])
     with pytest.raises(SymjaxError, match="structures="):
-        calculator().compute(ethanol())
+        calculator().compute(acid())

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 from ase.calculators.calculator import PropertyNotImplementedError
-from small_calculators import calculator, ethanol, small_model
+from small_calculators import acid, calculator, small_model
 
 from symjax.errors import ModelError
 
 
 def test_ase_asks_and_caches():
-    atoms = ethanol()
+    atoms = acid()
     atoms.calc = calc = calculator()
     energy = atoms.get_potential_energy()
     assert atoms.get_potential_energy(force_consistent=True) == energy
@@ -30,12 +30,12 @@ def test_charge_is_read_and_a_change_noticed():
     model = small_model(system_conditioning=True)
     table = model.parameters["network"]["system_conditioning"]["project_2"]
     table["kernel"] = np.random.default_rng(0).normal(size=table["kernel"].shape)
-    atoms = ethanol()
+    atoms = acid()
     atoms.calc = calculator(model)
     neutral = atoms.get_potential_energy()
     atoms.info["charge"] = 1
     assert abs(atoms.get_potential_energy() - neutral) > 1e-6
-    together = atoms.calc.compute([ethanol(), atoms])
+    together = atoms.calc.compute([acid(), atoms])
     assert together[0]["energy"] == pytest.approx(neutral, rel=1e-14)
     assert together[1]["energy"] == pytest.approx(
         atoms.get_potential_energy(), rel=1e-14

@@ -3,27 +3,20 @@
 import pytest
 
 from symjax.data.point_clouds import (
-    SMALL,
     find_events,
-    generate_events,
     pilarnet,
     write_events,
 )
 from symjax.errors import StructureError
 
 
-@pytest.fixture(scope="module")
-def events():
-    return generate_events(3, settings=SMALL)
-
-
 @pytest.fixture
 def folder(tmp_path, events):
     (tmp_path / "sub").mkdir()
     write_events(tmp_path / "b.h5", events[:2])
-    write_events(tmp_path / "a.hdf5", events)
-    write_events(tmp_path / "sub" / "c.h5", events[2:])
-    write_events(tmp_path / ".hidden.h5", events)
+    write_events(tmp_path / "a.hdf5", events[:3])
+    write_events(tmp_path / "sub" / "c.h5", events[2:3])
+    write_events(tmp_path / ".hidden.h5", events[:3])
     (tmp_path / "notes.txt").write_text("no events")
     return tmp_path
 

@@ -15,11 +15,6 @@ from symjax.data.point_clouds import (
 from symjax.errors import ArgumentError
 
 
-@pytest.fixture(scope="module")
-def events():
-    return generate_events(60, settings=SMALL)
-
-
 def test_a_seed_determines_the_event(events):
     again = generate_event(3, SMALL)
     for one, other in zip(events[3], again, strict=True):
@@ -57,7 +52,7 @@ def test_a_muon_deposits_its_energy_along_its_range():
         size=512, tracks=(1, 1), showers=(0, 0), track_energy=(100.0, 100.0)
     )
     lengths, energies = [], []
-    for seed in range(60):
+    for seed in range(40):
         event = generate_event(seed, settings)
         track = event.semantic == 1
         if not (event.semantic == 2).any():

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from symjax.data.point_clouds import SMALL, find_events, generate_events, write_events
+from symjax.data.point_clouds import find_events, write_events
 from symjax.data.point_clouds.pilarnet import EventFile
 from symjax.errors import StructureError
 
@@ -18,8 +18,8 @@ def num_events(path):
 
 
 @pytest.fixture
-def path(tmp_path):
-    write_events(tmp_path / "events.h5", generate_events(4, settings=SMALL))
+def path(tmp_path, events):
+    write_events(tmp_path / "events.h5", events[:4])
     return tmp_path / "events.h5"
 
 

@@ -5,9 +5,7 @@ import numpy as np
 import pytest
 
 from symjax.data.point_clouds import (
-    SMALL,
     find_events,
-    generate_events,
     make_cloud,
     write_events,
 )
@@ -18,9 +16,9 @@ def read_events(path, index=slice(None)):
     return list(find_events(path, index=index).events.values())
 
 
-@pytest.fixture(scope="module")
-def events():
-    return generate_events(4, settings=SMALL)
+@pytest.fixture
+def events(events):
+    return events[:4]
 
 
 @pytest.fixture
@@ -201,9 +199,9 @@ def test_particles_are_kept_by_version_2(tmp_path, events):
         write_events(tmp_path / "a.h5", events, version=3)
 
 
-def test_a_voxel_twice_is_one_voxel(tmp_path):
+def test_a_voxel_twice_is_one_voxel(tmp_path, events):
     """Each voxel doubled at half its energy is the same event."""
-    event = generate_events(1, settings=SMALL)[0]
+    event = events[0]
     double = make_cloud(*(np.repeat(a, 2, axis=0) for a in event[:-1]))
     half = double._replace(energies=double.energies / 2)
     write_events(tmp_path / "a.h5", [half], version=2)

@@ -3,19 +3,13 @@
 import numpy as np
 import pytest
 
-from symjax.data.point_clouds import (
-    SMALL,
-    generate_events,
-    make_cloud,
-    merge_voxels,
-    select_points,
-)
+from symjax.data.point_clouds import make_cloud, merge_voxels, select_points
 from symjax.errors import ArgumentError, StructureError
 
 
-def test_both_removals_agree_on_events_laid_out_as_published():
+def test_both_removals_agree_on_events_laid_out_as_published(events):
     empty = 0
-    for event in generate_events(40, settings=SMALL):
+    for event in events:
         empty += not (event.semantic == 4).any()
         by_label = select_points(event)
         by_cluster = select_points(event, low_energy="first cluster")
