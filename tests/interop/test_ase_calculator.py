@@ -13,6 +13,7 @@ from ase.optimize import BFGS
 from ase.stress import full_3x3_to_voigt_6_stress
 from scipy.spatial.transform import Rotation
 from small_calculators import CONFIG, MODEL, acid, calculator, salt, small_model
+from small_models import EVENT_CONFIG
 
 from symjax.data import build_graph, find_symmetry, graph_shape, pad_graph
 from symjax.data.graph import GraphShape
@@ -22,6 +23,7 @@ from symjax.interop import SymjaxCalculator
 from symjax.interop._prediction import predictions_of
 from symjax.metrics import Grid, measure
 from symjax.models.pet import orbit_problem, predict
+from symjax.models.pointmae import PointMAEModel
 from symjax.so3 import quadrature
 from symjax.so3.averages import rotations_of
 from symjax.so3.finite_groups import finite_group
@@ -433,7 +435,7 @@ def test_refused_arguments(case):
 
 def test_refused_models_and_structures():
     with pytest.raises(ModelError, match="is no PET"):
-        SymjaxCalculator("polarmae-events")
+        SymjaxCalculator(PointMAEModel("events", EVENT_CONFIG, {}))
     strange = (Target("energy", "furlong"),)
     with pytest.raises(ModelError, match="furlong"):
         calculator(small_model(targets=strange))

@@ -13,7 +13,6 @@ from symjax.interop import calculator_problem
 from symjax.interop.foreign_sources import CalculatorSource, FunctionSource
 from symjax.interop.law_checks import LawChecks, ProblemCalculator
 from symjax.interop.physics import physical_checks
-from symjax.models import load_model
 from symjax.report import read_report
 from symjax.report.contents import worst_checks
 from symjax.report.html import to_html
@@ -88,13 +87,8 @@ def test_functions_and_what_they_lack(tmp_path):
     assert LawChecks(FunctionSource(f"{path}:without_energy"))(copper()) == ()
 
 
-def test_the_shipped_network():
-    checks = LawChecks(load_model("pet-ethanol"))
-    assert broken(checks(ase.build.molecule("H2O"))) == set()
-
-
 def test_a_direct_head_of_pet_is_found():
-    """Of random weights, it is nowhere near the gradient."""
+    """Of random weights, it is nowhere near the gradient; other laws hold in float32."""
     targets = (
         Target("energy", "eV"),
         Target(

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from ase.neighborlist import neighbor_list
 from jax import export
-from small_models import drawn_pet
+from small_models import ENERGY, EVENT_CONFIG, drawn_pet
 from typer.testing import CliRunner
 
 from symjax.cli import app
@@ -25,9 +25,10 @@ from symjax.data.quantities import Block, Target
 from symjax.errors import ModelError
 from symjax.interop import SymjaxCalculator
 from symjax.interop.stablehlo import Arguments, export_function
-from symjax.models import load_model, save_model
+from symjax.models import save_model
 from symjax.models.pet import pet_graph, predict
 from symjax.models.pet.long_range import LongRange
+from symjax.models.pointmae import PointMAEModel
 
 pytest.importorskip("flatbuffers", reason="needs the extra [export]")
 
@@ -95,56 +96,57 @@ def loaded(exported):
     return jax.jit(export.deserialize(exported.serialize()).call)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"num_neighbors_adaptive": 5, "cutoff": 5.0, "system_conditioning": True},
-        {
-            **{"num_neighbors_adaptive": 5, "adaptive_cutoff_method": "grid"},
-            **{"zbl": True},
-        },
-    ],
-    ids=["solver, conditioned", "grid, zbl"],
-)
-def test_the_same_as_the_model(changes):
-    """On two structures, padded to one size on both sides."""
-    model = model_of(**changes)
+def assert_same(theirs, ours, num_atoms):
+    """To the model, for what each of its outputs is of; padding is 0."""
+    assert set(theirs) == set(ours)
+    for name, value in ours.items():
+        per_atom = name == "forces" or name.startswith("mtt::q")
+        value = np.asarray(value)
+        value = value[:num_atoms] if per_atom else value[0]
+        found = np.asarray(theirs[name])
+        if per_atom:
+            assert not found[num_atoms:].any()
+            found = found[:num_atoms]
+        scale = max(np.abs(value).max(), 1e-3)
+        assert found.shape == value.shape
+        assert np.abs(found - value).max() < 1e-12 * scale, name
+
+
+def test_the_same_as_the_model():
+    """On four structures, padded to one size on both sides."""
+    model = model_of(
+        num_neighbors_adaptive=5,
+        adaptive_cutoff_method="grid",
+        zbl=True,
+        system_conditioning=True,
+    )
     run = loaded(export_function(model, **DOUBLE))
-    some = structures()[2:] if "zbl" in changes else structures()[:2]
-    graphs = [pet_graph(model.config, atoms) for atoms in some]
+    graphs = [pet_graph(model.config, atoms) for atoms in structures()]
     shape = GraphShape(*np.max([graph_shape(graph) for graph in graphs], axis=0))
-    sizes = {"num_atoms": 11, "num_pairs": 260, "num_slots": 80, "num_edges": 80}
-    for atoms, graph in zip(some, graphs, strict=True):
+    sizes = {"num_atoms": 11, "num_pairs": 120, "num_slots": 60, "num_edges": 14}
+    for atoms, graph in zip(structures(), graphs, strict=True):
         padded = pad_graph(graph, shape)
         ours = predict(model, padded, forces=True, stress=True)
         theirs = run(*arguments(atoms, model.config.cutoff, **sizes))
-        assert set(theirs) == {*ours} == {*theirs, "forces", "stress"}
-        for name, value in ours.items():
-            per_atom = name == "forces" or name.startswith("mtt::q")
-            value = np.asarray(value[: len(atoms)] if per_atom else value[0])
-            found = np.asarray(theirs[name])
-            if per_atom:
-                assert not found[len(atoms) :].any()
-                found = found[: len(atoms)]
-            scale = max(np.abs(value).max(), 1e-3)
-            assert found.shape == value.shape
-            assert np.abs(found - value).max() < 1e-12 * scale, name
+        assert {"energy", "forces", "stress"} < set(theirs)
+        assert_same(theirs, ours, len(atoms))
         stressed = bool(np.any(atoms.pbc))
         assert np.any(np.asarray(theirs["stress"])) == stressed
 
 
 def test_an_average_is_that_of_the_calculator():
-    model = model_of()
-    run = loaded(export_function(model, average="O", **DOUBLE))
+    model = model_of(ENERGY)
+    run = loaded(export_function(model, average="D2", **DOUBLE))
     ethanol = ase.build.molecule("CH3CH2OH")
     ethanol.rattle(0.05, seed=1)
     theirs = run(*arguments(ethanol, model.config.cutoff))
-    ethanol.calc = SymjaxCalculator(model, average="O", dtype="float64")
+    ethanol.calc = SymjaxCalculator(model, average="D2", dtype="float64")
     assert theirs["energy"] == pytest.approx(ethanol.get_potential_energy(), rel=1e-12)
     np.testing.assert_allclose(theirs["forces"], ethanol.get_forces(), atol=1e-10)
+    assert ethanol.calc.results["energy_rotational_std"] > 1e-3
     # It commutes with the group, as the model alone does not.
     turned = ethanol.copy()
-    turned.positions = ethanol.positions @ np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    turned.positions = ethanol.positions * [-1, -1, 1]
     again = run(*arguments(turned, model.config.cutoff))
     assert again["energy"] == pytest.approx(float(theirs["energy"]), rel=1e-12)
 
@@ -154,7 +156,10 @@ def is_nan(run, given):
 
 
 def test_what_it_cannot_compute_is_nan_and_padding_is_nothing():
-    """Of outputs that are no energy, which has no part in what is refused."""
+    """Of outputs that are no energy, which has no part in what is refused.
+
+    An atom of benzene has up to 11 neighbors, of which the cutoff keeps up to 7.
+    """
     model = model_of(
         TARGETS[1:],
         num_neighbors_adaptive=5,
@@ -162,25 +167,23 @@ def test_what_it_cannot_compute_is_nan_and_padding_is_nothing():
         max_charge=2,
     )
     run = loaded(export_function(model, **DOUBLE))
-    ethanol = structures()[0]
-    plain = arguments(ethanol, model.config.cutoff)
-    pairs, slots = len(plain.pairs), len(plain.pair_slots)
-    sizes = {"num_atoms": 13, "num_pairs": pairs, "num_slots": slots + 7}
-    good = arguments(ethanol, model.config.cutoff, **sizes)
-    # Padding changes nothing.
-    expected, found = run(*plain), run(*good)
-    assert set(found) == {"mtt::p", "mtt::q/2+", "mtt::q/0-"}
-    assert found["mtt::p"].shape == (3,)
-    for name, value in expected.items():
-        value, padded = np.asarray(value), np.asarray(found[name])
-        assert np.isfinite(padded).all()
-        if name.startswith("mtt::q"):
-            assert not padded[len(ethanol) :].any()
-            padded = padded[: len(ethanol)]
-        np.testing.assert_allclose(padded, value, rtol=1e-12, atol=1e-14)
-    first = int((good.pairs[:, 0] == 0).sum())
-    assert is_nan(run, good._replace(pair_slots=good.pair_slots[: first - 5]))
-    assert is_nan(run, good._replace(edge_slots=good.edge_slots[:2]))
+    sizes = {"num_atoms": 13, "num_pairs": 150, "num_slots": 11, "num_edges": 7}
+
+    def padded(atoms):
+        return arguments(atoms, model.config.cutoff, **sizes)
+
+    benzene = ase.build.molecule("C6H6")
+    benzene.info.update(charge=-1, spin_multiplicity=2)
+    good = padded(benzene)
+    expected = predict(model, pet_graph(model.config, benzene))
+    assert set(expected) == {"mtt::p", "mtt::q/2+", "mtt::q/0-"}
+    assert_same(run(*good), expected, len(benzene))
+    # One atom with 12 neighbors, of which at most 6 are kept; 8 of which 8 are kept.
+    line = ase.Atoms("H13", [[0.7 * number, 0, 0] for number in range(13)])
+    for atoms, slots in ((line, (12, 6)), (structures()[0], (8, 8))):
+        shape = graph_shape(pet_graph(model.config, atoms))
+        assert (shape.num_surroundings, shape.num_neighbors) == slots
+        assert is_nan(run, padded(atoms))
     assert is_nan(run, good._replace(charge=np.int32(3)))
     assert is_nan(run, good._replace(spin_multiplicity=np.int32(0)))
     assert is_nan(run, good._replace(numbers=good.numbers + 1))
@@ -201,7 +204,7 @@ def test_what_it_cannot_compute_is_nan_and_padding_is_nothing():
 
 def test_refusals():
     with pytest.raises(ModelError, match="is no PET"):
-        export_function(load_model("polarmae-events"))
+        export_function(PointMAEModel("events", EVENT_CONFIG, {}))
     model = model_of()
     with pytest.raises(ModelError, match="average"):
         export_function(model, average="nonsense")
@@ -216,7 +219,8 @@ def test_refusals():
 
 def test_the_page_runs_without_symjax(tmp_path):
     """The block of the documentation, on what the command line writes, in float32."""
-    save_model(model_of(), tmp_path / "model")
+    model = model_of(ENERGY)
+    save_model(model, tmp_path / "model")
     command = ["export", str(tmp_path / "model"), "--stablehlo"]
     command += ["-o", str(tmp_path / "model.stablehlo")]
     with jax.enable_x64(False):
@@ -238,7 +242,6 @@ def test_the_page_runs_without_symjax(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    ethanol.calc = SymjaxCalculator(tmp_path / "model")
-    expected = ethanol.get_potential_energy()
+    expected = float(predict(model, pet_graph(model.config, ethanol))["energy"][0])
     scale = max(abs(expected), 1.0)
     assert float(done.stdout.split()[-1]) == pytest.approx(expected, abs=1e-5 * scale)
