@@ -11,7 +11,7 @@ from ase.md.verlet import VelocityVerlet
 from symjax.data import find_symmetry
 from symjax.errors import ArgumentError, ModelError
 from symjax.interop import AveragedCalculator, calculator_problem
-from symjax.metrics import Grid, measure
+from symjax.metrics import HaarSamples, measure
 from symjax.so3 import finite_group
 
 AXES = np.array([1.0, 2.0, 3.0])
@@ -107,7 +107,7 @@ def test_forces_of_an_average_are_the_gradient_of_its_energy():
 def test_what_is_measured_of_an_average():
     """A drops to round-off over T, which has no invariant of l = 2."""
     atoms = ase.build.molecule("CH3OH")
-    how = {"over": Grid(3, on_aliasing="report"), "max_degree": 1}
+    how = {"over": HaarSamples(8), "max_degree": 1}
     names = ["energy", "forces", "charges", "magmoms"]
     before = measure(calculator_problem(Laboratory(), atoms, outputs=names), **how)
     averaged = AveragedCalculator(Laboratory(), average="T")
@@ -152,13 +152,13 @@ def test_random_elements():
     r = atoms.positions - atoms.positions.mean(axis=0)
     calculator = AveragedCalculator(Laboratory(), average="random", seed=3)
     forces, energies = [], []
-    for _ in range(150):
+    for _ in range(60):
         calculator.reset()
         forces.append(calculator.get_property("forces", atoms))
         energies.append(calculator.get_property("energy", atoms))
     # Energy and forces are of one calculation.
-    assert len(set(energies)) == 150
-    error = np.std(forces, axis=0) / np.sqrt(150)
+    assert len(set(energies)) == 60
+    error = np.std(forces, axis=0) / np.sqrt(60)
     assert np.all(np.abs(np.mean(forces, axis=0) + 2 * r) < 5 * error + 1e-12)
     again = AveragedCalculator(Laboratory(), average="random", seed=3)
     assert again.get_property("energy", atoms) == energies[0]
