@@ -79,27 +79,21 @@ def rotated_back(values: Values, elements: Float[np.ndarray, "n 3 3"]) -> Values
     return {name: array.reshape(values[name].shape) for name, array in moved.items()}
 
 
-def _under_symmetry(values: Values, symmetry: Symmetry, index: int) -> Values:
-    """The responses at g h, from those at g, for an h that permutes the atoms.
+def _images(values: Values, symmetry: Symmetry | None) -> Iterator[Values]:
+    """The responses at g h, from those at g, for every h of a symmetry.
 
     The structure g h x is g x with atom i in the place of p(i), so that
     f(g h x)_i = f(g x)_p(i), and z(g h)_i = h^-1 z(g)_p(i).
     """
-    permutation = symmetry.permutations[index]
-    permuted = {
-        name: array[:, permutation] if name in _OF_ATOMS else array
-        for name, array in values.items()
-    }
-    return rotated_back(permuted, symmetry.elements[index][None])
-
-
-def _images(values: Values, symmetry: Symmetry | None) -> Iterator[Values]:
-    """The responses at g h for every h of a symmetry; unchanged without one."""
     if symmetry is None:
         yield values
         return
-    for index in range(symmetry.order):
-        yield _under_symmetry(values, symmetry, index)
+    for element, image in zip(symmetry.elements, symmetry.permutations, strict=True):
+        permuted = {
+            name: array[:, image] if name in _OF_ATOMS else array
+            for name, array in values.items()
+        }
+        yield rotated_back(permuted, element[None])
 
 
 def symmetry_of_all(

@@ -54,6 +54,9 @@ IGNORED = frozenset(
 )
 """Hyperparameters that do not change what a trained model computes."""
 
+NO_SEG_DECODER = "a decoder before the segmentation head is not supported"
+REMEDY = "Use a checkpoint without it, as the released ones are"
+
 _HEADS = ("encoder", "decoder", "seg_decoder", "num_classes", "seg_head_fetch_layers")
 _MODEL = frozenset(
     {
@@ -143,9 +146,7 @@ def model_fields(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
     """
     _known("hyper_parameters", hyperparameters, _MODEL | IGNORED)
     if hyperparameters.get("seg_decoder"):
-        raise _refused(
-            "seg_decoder", True, "a decoder before the segmentation head is not there"
-        )
+        raise _refused("seg_decoder", True, NO_SEG_DECODER)
     if "encoder" not in hyperparameters:
         raise _refused("encoder", sorted(hyperparameters), "is not among the settings")
     encoder = _arguments("encoder", hyperparameters, "TransformerEncoder", _ENCODER)
@@ -290,7 +291,11 @@ def _detector(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
         )
     scale = float(factors[0])
     if not (np.isfinite(center).all() and math.isfinite(scale) and scale > 0):
-        raise _refused("transformation_scale_factor", scale, "is not positive")
+        raise _refused(
+            "transformation_center, transformation_scale_factor",
+            (center.tolist(), scale),
+            "are not finite, or the scale is not positive",
+        )
     size = max(round(2 * float(center.max())), 1)
     middle = (center == size / 2).all()
     usual = np.float32(scale) == np.float32(voxel_length(size))
@@ -357,6 +362,4 @@ def _known(where: str, given: Mapping[str, Any], names: Any) -> None:
 
 
 def _refused(name: str, value: Any, problem: str) -> ModelError:
-    return ModelError(
-        name, value, problem, "Use a checkpoint without it, as the released ones are"
-    )
+    return ModelError(name, value, problem, REMEDY)

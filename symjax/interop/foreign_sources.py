@@ -34,7 +34,7 @@ GROUP = "symjax.models"
 """Entry points under which packages register functions that make problems."""
 
 
-class _Plain:
+class PlainSource:
     """Common part of sources without layers and padding."""
 
     note = ""
@@ -73,7 +73,7 @@ class _Plain:
 
 
 @dataclasses.dataclass(frozen=True)
-class CalculatorSource(_Plain):
+class CalculatorSource(PlainSource):
     """An ASE calculator, given by the callable that makes it.
 
     Attributes:
@@ -106,20 +106,12 @@ class CalculatorSource(_Plain):
     def _keywords(self) -> dict[str, Any]:
         try:
             options = json.loads(self.options)
+            problem = "" if isinstance(options, dict) else "is not a JSON object"
         except (ValueError, RecursionError) as error:
-            raise ArgumentError(
-                "options",
-                self.options,
-                f"is not JSON: {error}",
-                """Pass for instance '{"asap_cutoff": true}'""",
-            ) from error
-        if not isinstance(options, dict):
-            raise ArgumentError(
-                "options",
-                self.options,
-                "is not a JSON object",
-                """Pass for instance '{"asap_cutoff": true}'""",
-            )
+            problem = f"is not JSON: {error}"
+        if problem:
+            remedy = """Pass for instance '{"asap_cutoff": true}'"""
+            raise ArgumentError("options", self.options, problem, remedy)
         return options
 
     @property
@@ -178,7 +170,7 @@ def _calculator(target: str, options: str, digest: str) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
-class FunctionSource(_Plain):
+class FunctionSource(PlainSource):
     r"""A function from a structure to a problem, in a file or a package.
 
     Attributes:

@@ -35,6 +35,7 @@ from symjax.interop._inner_layers import (
 )
 from symjax.interop._layouts import kind_of
 from symjax.interop._opening import UnknownFileError, open_model
+from symjax.interop.foreign_sources import PlainSource
 from symjax.interop.jax_modules import with_layers
 from symjax.interop.metatomic_models import add_block, block_key, energy_of
 from symjax.metrics import HostFunction, Output, Problem
@@ -222,7 +223,7 @@ def _representation(output: str, entry: Any, block: Any) -> Representation | Non
 
 
 @dataclasses.dataclass(frozen=True)
-class MetatomicSource:
+class MetatomicSource(PlainSource):
     """A model in a file of PyTorch that is measured in place.
 
     Attributes:
@@ -250,7 +251,7 @@ class MetatomicSource:
         return str(open_model(self.path).model.capabilities().dtype)
 
     @property
-    def note(self) -> str:
+    def note(self) -> str:  # type: ignore[override]
         """Note for reports: how the model is measured, its unit of length, layers."""
         opened = open_model(self.path)
         unit = opened.model.capabilities().length_unit
@@ -289,13 +290,6 @@ class MetatomicSource:
             except SymjaxError as error:
                 errors[label] = error
         return {label: None for label in items if label not in errors}, errors
-
-    def prepare(self, label: str, item: ase.Atoms, size: None) -> tuple[ase.Atoms, int]:
-        """The structure as it is, and its number of atoms."""
-        return item, len(item)
-
-    def breaking(self, item: ase.Atoms, options: Any) -> None:
-        """None: nothing but the model breaks the symmetry."""
 
     def problem(self, item: ase.Atoms, size: int, options: Any) -> Problem:
         """Outputs and layers of a structure, see :func:`metatomic_problem`."""

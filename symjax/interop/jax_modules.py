@@ -1,7 +1,8 @@
 """Networks of Flax Linen, Flax NNX and Equinox as problems, with their layers."""
 
+import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,7 +19,10 @@ Described = Representation | Output | Mapping[str, Representation | Output]
 
 _MARK = "symjax layer: "
 # Primitives that hold one program, which can be evaluated in their place.
-_CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2")
+_CALLS = (
+    *("jit", "pjit", "closed_call", "checkpoint", "remat2"),
+    *("custom_jvp_call", "custom_vjp_call"),
+)
 
 
 def linen_problem(
@@ -42,12 +46,13 @@ def linen_problem(
       action: How ``x`` rotates.
       args: Further arguments of the module, which do not rotate.
       layers: Names of submodules, separated by dots where they are nested, or regular
-        expressions that must match a full name; what they return is measured as
-        features. See :func:`~symjax.interop.jax_modules.layers_of`.
+        expressions that must match a full name; what their first call returns is
+        measured as features. Several arrays have their places or keys after the name:
+        ``attention.0``.
 
     Raises:
-      ModelError: There is no such layer.
-      ArgumentError: An output is not described, or a layer has its name.
+      ModelError: There is no such layer; the message lists those that there are.
+      ArgumentError: A layer has the name of an output.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -93,7 +98,7 @@ def nnx_problem(
 
     Raises:
       ModelError: There is no such layer.
-      ArgumentError: An output is not described, or a layer has its name.
+      ArgumentError: A layer has the name of an output.
 
     Example:
       >>> import jax.numpy as jnp
@@ -137,8 +142,8 @@ def equinox_problem(
         Submodules that are called under ``jax.vmap`` are read with the mapped axis.
 
     Raises:
-      ArgumentError: A layer is not called or is called within a loop, or an output is
-        not described.
+      ModelError: A layer is not called.
+      ArgumentError: A layer is called within a loop, or has the name of an output.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -189,14 +194,22 @@ def marked_equinox(
     return function, arrays
 
 
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["module"], meta_fields=["name"]
+)
+@dataclasses.dataclass
 class _Marked:
     """A submodule whose result carries a name through every transformation."""
 
-    def __init__(self, module: Callable[..., Any], name: str):
-        self.module, self.name = module, name
+    module: Any
+    name: str
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return mark_layer(self.module(*args, **kwargs), self.name)
+
+    def __getattr__(self, name: str) -> Any:
+        # Of submodules of a marked one.
+        return getattr(vars(self)["module"], name)
 
 
 def mark_layer(value: Any, name: str) -> Any:
@@ -275,8 +288,8 @@ def _evaluate(
             if layer not in found:
                 found[layer] = given[0]
                 given = [given[0] + shifts.get(layer, 0)]
-        inner = _program(equation)
-        inside = _marks(inner.jaxpr) if inner is not None else set()
+        programs = list(_programs(equation))
+        inside = set().union(*(_marks(program) for program, _ in programs))
         if inside:
             if name not in _CALLS:
                 marks = ", ".join(sorted(inside))
@@ -286,7 +299,8 @@ def _evaluate(
                     f"is called within {name}, whose values cannot be read",
                     "Name a layer outside of loops and conditions",
                 )
-            out = _evaluate(inner.jaxpr, inner.consts, given, found, shifts)
+            ((program, constants),) = programs
+            out = _evaluate(program, constants, given, found, shifts)
         else:
             bound = equation.primitive.get_bind_params(equation.params)
             # JAX before 0.10 returns functions beside the parameters.
@@ -297,13 +311,14 @@ def _evaluate(
     return [read(variable) for variable in jaxpr.outvars]
 
 
-def _program(equation: Any) -> Any:
-    """The program that an equation holds, if it holds one."""
+def _programs(equation: Any) -> Iterator[tuple[Any, Sequence[Any]]]:
+    """The programs that an equation holds, with their constants."""
     for value in equation.params.values():
         for part in value if isinstance(value, tuple | list) else (value,):
-            if hasattr(part, "jaxpr") and hasattr(part, "consts"):
-                return part
-    return None
+            if hasattr(part, "consts"):
+                yield part.jaxpr, part.consts
+            elif hasattr(part, "eqns"):
+                yield part, ()
 
 
 def _marks(jaxpr: Any) -> set[str]:
@@ -312,40 +327,25 @@ def _marks(jaxpr: Any) -> set[str]:
         name = equation.params.get("name", "")
         if equation.primitive.name == "name" and str(name).startswith(_MARK):
             found.add(str(name).removeprefix(_MARK))
-        inner = _program(equation)
-        if inner is not None:
-            found |= _marks(inner.jaxpr)
+        for program, _ in _programs(equation):
+            found |= _marks(program)
     return found
 
 
-def _captured(tree: Any) -> dict[str, Any]:
-    """Intermediates by the dotted path of their module."""
+def _captured(tree: Mapping[Any, Any], *path: str) -> dict[str, Any]:
+    """Intermediates by the dotted path of their module, and within what it returns."""
     found: dict[str, Any] = {}
-    for path, value in tree_flatten_with_path(tree)[0]:
-        words = [keystr((entry,), simple=True) for entry in path]
-        # Each entry is a tuple of calls: the first one counts.
-        kept = [word for word in words if word != "__call__"]
-        while kept and kept[-1].isdigit() and words[-2] in ("__call__", kept[-2:][0]):
-            kept.pop()
-        found.setdefault(".".join(kept), value)
-    found.pop("", None)
+    for key, value in tree.items():
+        words = path if key == "__call__" else (*path, str(key))
+        if isinstance(value, Mapping):
+            found |= _captured(value, *words)
+        elif words:
+            # Of several calls the first one counts.
+            first = value[0] if isinstance(value, tuple) else value
+            for place, array in tree_flatten_with_path(first)[0]:
+                within = (keystr((entry,), simple=True) for entry in place)
+                found[".".join([*words, *within])] = array
     return found
-
-
-def layers_of(call: Callable[..., Any], *args: Any) -> tuple[str, ...]:
-    """Names of all layers of a function that returns its output and its layers.
-
-    Args:
-      call: Function that returns the output and a dictionary of layers.
-      *args: Its arguments.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.interop.jax_modules import layers_of
-      >>> layers_of(lambda x: (x, {"first": x}), jnp.ones(2))
-      ('first',)
-    """
-    return tuple(jax.eval_shape(call, *args)[1])
 
 
 def described_problem(
@@ -356,21 +356,11 @@ def described_problem(
     action: Any,
     layers: str | Sequence[str],
 ) -> Problem:
-    """A function that returns its output and its layers as a problem.
+    """A function of ``(x, *args)`` that returns its output and its layers by name.
 
-    Args:
-      call: The function, of ``x`` and ``args``.
-      x: What rotates.
-      args: What does not.
-      outputs: As in :func:`linen_problem`.
-      action: How ``x`` rotates.
-      layers: As in :func:`linen_problem`.
-
-    Raises:
-      ModelError: There is no such layer.
-      ArgumentError: A layer has the name of an output.
+    The other arguments are those of :func:`linen_problem`, as are the errors.
     """
-    known = layers_of(call, x, *args)
+    known = tuple(jax.eval_shape(call, x, *args)[1])
     chosen = match_layers(layers, known) if layers else ()
 
     def function(x: Any, *args: Any) -> dict[str, Any]:
@@ -383,14 +373,7 @@ def described_problem(
 
 
 def described_outputs(outputs: Described) -> dict[str, Output]:
-    """What is known of each output, of a single one under the name "output".
-
-    Example:
-      >>> from symjax.interop.jax_modules import described_outputs
-      >>> from symjax.so3 import SCALAR
-      >>> list(described_outputs(SCALAR)), list(described_outputs({"energy": SCALAR}))
-      (['output'], ['energy'])
-    """
+    """What is known of each output, of a single one under the name "output"."""
     if not isinstance(outputs, Mapping):
         outputs = {"output": outputs}
     return {
@@ -402,18 +385,7 @@ def described_outputs(outputs: Described) -> dict[str, Output]:
 def with_layers(
     outputs: Mapping[str, Output], layers: Mapping[str, Output]
 ) -> dict[str, Output]:
-    """Joins the descriptions of outputs and layers.
-
-    Raises:
-      ArgumentError: A layer has the name of an output, which it would replace.
-
-    Example:
-      >>> from symjax.interop.jax_modules import with_layers
-      >>> from symjax.metrics import Output
-      >>> from symjax.so3 import FEATURE, SCALAR
-      >>> list(with_layers({"energy": Output(SCALAR)}, {"first": Output(FEATURE)}))
-      ['energy', 'first']
-    """
+    """Joins the descriptions; a layer must not replace an output of its name."""
     for name in layers:
         if name in outputs:
             raise ArgumentError(
@@ -426,19 +398,7 @@ def with_layers(
 
 
 def named(out: Any) -> dict[str, Any]:
-    """The arrays of an output by their path, "output" where there is one alone.
-
-    Args:
-      out: Pytree of arrays.
-
-    Returns:
-      Arrays by name.
-
-    Example:
-      >>> from symjax.interop.jax_modules import named
-      >>> named({"a": [1.0]}), named(2.0)
-      ({'a/0': 1.0}, {'output': 2.0})
-    """
+    """The arrays of an output by their path, "output" where there is one alone."""
     paths = tree_flatten_with_path(out)[0]
     return {
         keystr(path, simple=True, separator="/") or "output": value

@@ -121,23 +121,11 @@ def torch_callable(
 
 
 def energy_of(known: Mapping[str, Any], name: str | None = None) -> str:
-    """Name of the output from which forces are derived.
-
-    Args:
-      known: Outputs of the model by name.
-      name: The requested output; by default ``"energy"``, or its only variant.
-
-    Returns:
-      The name; empty if none is requested and the model has no energy.
+    """The requested output, or the energy among all; empty if there is none.
 
     Raises:
-      ModelError: The requested output does not exist, or there are several variants to
-        choose from.
-
-    Example:
-      >>> from symjax.interop.metatomic_models import energy_of
-      >>> energy_of({"energy/pbe": None, "mtt::gap": None})
-      'energy/pbe'
+      ModelError: The requested output does not exist, or there are several variants of
+        the energy to choose from.
     """
     if name is not None:
         if name not in known:
@@ -204,15 +192,10 @@ def add_block(
     key: str,
     representation: Representation,
 ) -> None:
-    """Adds an output to the rows of a batch, one row per structure.
+    """Adds an output, called ``name``, to the rows of a batch, one for each structure.
 
-    Args:
-      rows: Outputs of each structure, by name.
-      values: The ``TensorMap`` of an output.
-      name: Name of the output in the rows.
-      key: Key of the block, see :func:`block_key`; empty for the only one.
-      representation: Its representation. If that is a scalar with channels, the
-        components are channels too.
+    ``key`` is that of the block (:func:`block_key`), empty for the only one. If the
+    representation is a scalar with channels, components are channels too.
 
     Raises:
       ModelError: The output has several blocks and none is named, or several properties

@@ -22,7 +22,13 @@ import numpy as np
 from symjax._text import file_text, model_stem
 from symjax.data.point_clouds.clouds import LOW_ENERGY
 from symjax.errors import ModelError, needs_extra
-from symjax.interop._polarmae_settings import IGNORED, data_fields, model_fields
+from symjax.interop._polarmae_settings import (
+    IGNORED,
+    NO_SEG_DECODER,
+    REMEDY,
+    data_fields,
+    model_fields,
+)
 from symjax.interop._reading import read_archive
 from symjax.models.pointmae.config import ARCHITECTURES, PointMAEConfig
 from symjax.models.pointmae.model import PointMAEModel, parameter_shapes
@@ -135,24 +141,18 @@ def infer_config(
 ) -> PointMAEConfig:
     """The configuration that a state dict belongs to.
 
+    Without hyperparameters, of the model or of the data, those of the published model
+    of this size count: points above 0.13 MeV, without the first cluster unless that is
+    a class.
+
     Args:
-      state: Arrays by name.
-      hyperparameters: What Lightning has stored beside them of the model; without it,
-        those of the published model of this size.
-      data: What it has stored of the data; without it, the published settings: points
-        above 0.13 MeV, without the first cluster unless that is a class.
+      state: Arrays by PyTorch's names.
+      hyperparameters: What Lightning has stored beside them of the model.
+      data: What it has stored of the data.
       **changes: Fields of the configuration that are known better.
 
     Raises:
-      ModelError: The encoder's weights are missing, a field has an impossible value,
-        a hyperparameter contradicts the weights, is unknown or not supported.
-
-    Example:
-      >>> from symjax.interop.polarmae import infer_config
-      >>> infer_config({})
-      Traceback (most recent call last):
-      ...
-      symjax.errors.ModelError: state_dict=[]: has no weights of the encoder...
+      ModelError: As :func:`load_polarmae`.
     """
     missing = [key for key in _NEEDED if key not in state]
     if missing:
@@ -196,12 +196,7 @@ def _fields_of_shapes(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
         return max(found, default=-1) + 1
 
     if depth("seg_decoder"):
-        raise ModelError(
-            "seg_decoder",
-            depth("seg_decoder"),
-            "a decoder before the segmentation head is not supported",
-            "Use a checkpoint without it, as the released ones are",
-        )
+        raise ModelError("seg_decoder", depth("seg_decoder"), NO_SEG_DECODER, REMEDY)
     width = int(state[_NEEDED[0]].size)
     fields: dict[str, Any] = {
         "embed_dim": width,
@@ -234,27 +229,11 @@ def _fields_of_shapes(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
 def convert_state(
     state: Mapping[str, np.ndarray], config: PointMAEConfig, source: str = "state_dict"
 ) -> dict[str, Any]:
-    """Puts every array in its place in the Flax tree, by name and shape.
-
-    Args:
-      state: Arrays by PyTorch's names.
-      config: The configuration.
-      source: Name of the file, for messages.
-
-    Returns:
-      ``{"params": ..., "batch_stats": ...}``.
+    """``{"params": ..., "batch_stats": ...}``, by PyTorch's names and by shapes.
 
     Raises:
       ModelError: An array is missing, left over or of another shape; the message lists
         all of them.
-
-    Example:
-      >>> from symjax.interop.polarmae import convert_state
-      >>> from symjax.models.pointmae import PointMAEConfig
-      >>> convert_state({"a": 0}, PointMAEConfig(depth=1, fetch_layers=(0,)))
-      Traceback (most recent call last):
-      ...
-      symjax.errors.ModelError: state_dict=... do not match: missing ...
     """
     flat: dict[str, np.ndarray] = {}
     used, missing, wrong = set(), [], []
@@ -297,21 +276,7 @@ def convert_state(
 
 
 def torch_name(path: str) -> str:
-    """Name in the state dict of a parameter of the Flax tree.
-
-    Args:
-      path: Path with ``/`` between the keys.
-
-    Returns:
-      PyTorch's name.
-
-    Example:
-      >>> from symjax.interop.polarmae import torch_name
-      >>> torch_name("params/encoder/transformer/blocks_3/attn/qkv/kernel")
-      'encoder.transformer.blocks.3.attn.qkv.weight'
-      >>> torch_name("batch_stats/seg_head/bn1/var")
-      'seg_head.bn1.running_var'
-    """
+    """PyTorch's name of a parameter of the Flax tree, whose path has ``/``."""
     collection, *modules, leaf = path.split("/")
     if collection == "batch_stats":
         leaf = {"mean": "running_mean", "var": "running_var"}[leaf]

@@ -46,7 +46,7 @@ def marked_stages(
 
     Raises:
       ModelError: There is no such mark.
-      ArgumentError: An output is not described, or a mark is within a loop.
+      ArgumentError: A mark is within a loop.
 
     Example:
       >>> import jax.numpy as jnp

@@ -12,7 +12,7 @@ from symjax.errors import ArgumentError, ModelError
 from symjax.interop import equinox_problem, linen_problem, nnx_problem
 from symjax.interop.jax_modules import mark_layer, with_marks
 from symjax.metrics import Grid, measure
-from symjax.so3 import SCALAR, VECTOR
+from symjax.so3 import FEATURE, SCALAR, VECTOR
 
 X = np.random.default_rng(0).normal(size=(4, 3))
 OPTIONS = {"over": Grid(7, on_aliasing="report"), "max_degree": 3}
@@ -99,6 +99,53 @@ def test_what_a_module_sows_is_a_layer():
     np.testing.assert_allclose(found["squares"], model.first(X) ** 2, rtol=1e-6)
 
 
+def test_members_of_lists_are_layers_of_their_own():
+    one, two = (nnx.Linear(3, size, rngs=nnx.Rngs(size)) for size in (3, 2))
+    model = nnx.Sequential(one, jnp.tanh, two)
+    problem = nnx_problem(model, X, outputs=FEATURE, layers=r"layers\..*")
+    assert list(problem.outputs) == ["output", "layers.0", "layers.2"]
+    found = problem.function(problem.x, *problem.args)
+    np.testing.assert_allclose(found["layers.0"], one(X), rtol=1e-6)
+    np.testing.assert_allclose(found["layers.2"], found["output"], rtol=1e-6)
+
+
+def test_several_arrays_of_a_layer_are_named_by_their_places():
+    """Those of its first call."""
+
+    class Pair(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            return 2 * x, {"norm": jnp.sum(x**2)}
+
+    class Network(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            pair = Pair(name="pair")
+            return pair(x)[0] + pair(x + 1)[0]
+
+    problem = linen_problem(Network(), {}, X, outputs=VECTOR, layers="pair.*")
+    assert list(problem.outputs) == ["output", "pair.0", "pair.1.norm"]
+    found = problem.function(problem.x, *problem.args)
+    np.testing.assert_array_equal(found["pair.0"], 2 * X)
+    np.testing.assert_allclose(found["pair.1.norm"], np.sum(X**2))
+
+
+def test_layers_of_equinox_may_be_within_each_other():
+    class Outer(eqx.Module):
+        inner: Equinox
+
+        def __call__(self, x):
+            return 2 * self.inner(x)
+
+    layers = {"whole": lambda m: m.inner, "first": lambda m: m.inner.first}
+    model = Outer(Equinox(jax.random.key(0)))
+    problem = equinox_problem(model, X, outputs=VECTOR, layers=layers)
+    found = problem.function(problem.x, *problem.args)
+    np.testing.assert_allclose(found["whole"], found["output"] / 2, rtol=1e-6)
+    expected = jax.vmap(model.inner.first)(X)
+    np.testing.assert_allclose(found["first"], expected, rtol=1e-6)
+
+
 def test_arguments_that_do_not_rotate():
     module = Linen()
     variables = random_parameters(module, X)
@@ -146,15 +193,30 @@ def test_a_layer_does_not_replace_an_output_of_its_name():
         linen_problem(module, variables, X, outputs=outputs, layers=".*")
 
 
-def test_a_layer_within_a_loop_is_refused():
-    def loop(x):
-        def body(carry, _):
-            return mark_layer(jnp.tanh(carry), "cell"), None
+def marked_tanh(x, *_):
+    return mark_layer(jnp.tanh(x), "cell")
 
-        return jax.lax.scan(body, x, None, length=3)[0]
 
-    with pytest.raises(ArgumentError, match=r"layers='cell'.*within scan"):
-        with_marks(loop)(jnp.ones(3))
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("scan", lambda x: jax.lax.scan(lambda c, _: (marked_tanh(c), 0), x, None, 3)),
+        ("while", lambda x: jax.lax.while_loop(lambda c: c.sum() > 1, marked_tanh, x)),
+        ("cond", lambda x: jax.lax.cond(x.sum() > 9, marked_tanh, jnp.sin, x)),
+    ],
+)
+def test_a_layer_within_a_loop_or_a_condition_is_refused(name, function):
+    with pytest.raises(ArgumentError, match=rf"layers='cell'.*within {name}"):
+        with_marks(function)(jnp.ones(3))
+
+
+def test_marks_within_a_checkpoint_are_found():
+    def energy(x):
+        return jnp.sum(jax.checkpoint(marked_tanh)(x))
+
+    out, found = with_marks(energy, {"cell": 1.0})(jnp.zeros(3))
+    assert float(out) == 3
+    np.testing.assert_array_equal(found["cell"], np.zeros(3))
 
 
 def test_marks_pass_through_compiled_functions_and_derivatives():
