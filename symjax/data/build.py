@@ -12,7 +12,13 @@ from jaxtyping import Float, Int
 from symjax.data._pairs import find_pairs
 from symjax.data.cells import stress_volume
 from symjax.data.conditions import spin_multiplicity, structure_name, total_charge
-from symjax.data.graph import Graph, GraphShape, checked_dtype, pad_graph
+from symjax.data.graph import (
+    Graph,
+    GraphShape,
+    checked_dtype,
+    empty_rows,
+    pad_graph,
+)
 from symjax.data.structures import (
     MINIMUM_DISTANCE,
     check_distances,
@@ -199,21 +205,21 @@ def assemble(
     num_atoms = int(counts.sum())
     most = max((int(e.slots.max()) + 1 for e in edges if len(e.slots)), default=1)
 
-    neighbors = np.tile(np.arange(num_atoms, dtype=np.int32)[:, None], (1, most))
-    shifts = np.zeros((num_atoms, most, 3), np.int32)
-    vectors, lengths = np.zeros((num_atoms, most, 3)), np.ones((num_atoms, most))
-    mask = np.zeros((num_atoms, most), bool)
-    reverse = np.arange(num_atoms * most, dtype=np.int64).reshape(num_atoms, most)
+    rows = empty_rows(num_atoms, most, np.float64)
     for atoms, offset, e in zip(structures, offsets, edges, strict=True):
         centers = e.centers + offset
         r = atoms.positions.astype(np.float64)
         v = r[e.neighbors] - r[e.centers] + e.shifts @ periodic_cell(atoms)
-        vectors[centers, e.slots] = v
-        lengths[centers, e.slots] = np.linalg.norm(v, axis=1)
-        neighbors[centers, e.slots] = e.neighbors + offset
-        shifts[centers, e.slots] = e.shifts
-        mask[centers, e.slots] = True
-        reverse[centers, e.slots] = (centers * most + e.slots)[e.reverse]
+        for name, values in {
+            "neighbors": e.neighbors + offset,
+            "shifts": e.shifts,
+            "vectors": v,
+            "lengths": np.linalg.norm(v, axis=1),
+            "edge_mask": True,
+            "reverse": (centers * most + e.slots)[e.reverse],
+        }.items():
+            rows[name][centers, e.slots] = values
+    rows |= {name: rows[name].astype(dtype) for name in ("vectors", "lengths")}
     return Graph(
         positions=np.concatenate(
             [a.positions - a.positions.mean(axis=0) for a in structures]
@@ -223,14 +229,9 @@ def assemble(
         species=np.concatenate([a.numbers for a in structures]).astype(np.int32),
         structure=np.repeat(np.arange(len(structures), dtype=np.int32), counts),
         atom_mask=np.ones(num_atoms, bool),
-        neighbors=neighbors,
-        shifts=shifts,
-        vectors=vectors.astype(dtype),
-        lengths=lengths.astype(dtype),
-        edge_mask=mask,
-        reverse=reverse.astype(np.int32),
         charge=np.array([total_charge(a) for a in structures], np.int32),
         spin_multiplicity=np.array([spin_multiplicity(a) for a in structures], "i4"),
         structure_mask=np.ones(len(structures), bool),
         cutoff=cutoff,
+        **rows,
     )

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.struct
+import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
@@ -322,24 +323,8 @@ def join_graphs(graphs: Sequence[Graph], shape: GraphShape | None = None) -> Gra
     )
     new = least if shape is None else shape
     new = GraphShape(*map(_checked_size, GraphShape._fields, new, least))
-    dtype = np.asarray(graphs[0].positions).dtype
-    selected = least.num_surroundings > 0
-    around = empty_rows(new.num_atoms, new.num_surroundings, dtype)
-    # Padding as pad_graph makes it: zeros, an atom's own index, an edge's own slot.
-    joined = Graph(
-        positions=np.zeros((new.num_atoms, 3), dtype),
-        cells=np.zeros((new.num_structures, 3, 3), dtype),
-        volumes=np.zeros(new.num_structures, dtype),
-        species=np.zeros(new.num_atoms, np.int32),
-        structure=np.full(new.num_atoms, new.num_structures - 1, np.int32),
-        atom_mask=np.zeros(new.num_atoms, bool),
-        charge=np.zeros(new.num_structures, np.int32),
-        spin_multiplicity=np.ones(new.num_structures, np.int32),
-        structure_mask=np.zeros(new.num_structures, bool),
-        cutoff=min(graph.cutoff for graph in graphs),
-        surroundings=Surroundings(**around) if selected else None,
-        **empty_rows(new.num_atoms, new.num_neighbors, dtype),
-    )
+    none = jax.tree.map(lambda leaf: np.asarray(leaf)[:0], graphs[0].replace(mesh=None))
+    joined = pad_graph(none, new).replace(cutoff=min(graph.cutoff for graph in graphs))
     atom = structure = 0
     for graph, (atoms, _, structures, _) in zip(graphs, shapes, strict=True):
         if not np.all(graph.atom_mask):
@@ -357,7 +342,7 @@ def join_graphs(graphs: Sequence[Graph], shape: GraphShape | None = None) -> Gra
         joined.structure[rows] = np.asarray(graph.structure) + structure
         joined.atom_mask[rows] = True
         _fill_rows(joined, graph, atom)
-        if selected:
+        if joined.surroundings is not None:
             _fill_rows(joined.surroundings, graph.surroundings, atom)
         atom, structure = atom + atoms, structure + structures
     meshes = [graph.mesh for graph in graphs if graph.mesh is not None]

@@ -5,17 +5,18 @@ volume of the cell. A strain along a non-periodic direction only displaces atoms
 the forces describe.
 """
 
+import math
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import ase
 import numpy as np
+from ase.stress import voigt_6_to_full_3x3_stress
 from jaxtyping import Float
 
 from symjax.data.cells import onto_periodic, stress_volume
 from symjax.data.structures import periodic_cell
-from symjax.data.targets import read_values
+from symjax.data.targets import checked_values, look_up
 from symjax.errors import ArgumentError, StructureError
 
 LARGEST_STRESS = 3.0
@@ -68,10 +69,17 @@ def read_stress(
             continue
         if not stress_volume(atoms):
             if not allow_missing:
-                raise _without_volume(index, atoms)
+                raise StructureError(
+                    f"structures[{index}].pbc",
+                    atoms.pbc.tolist(),
+                    "has no periodic direction or its cell no volume, so that no "
+                    "stress can be fitted",
+                    "Remove stress from the targets, set allow_missing to skip such "
+                    "structures, or give a slab the third vector of its cell",
+                )
             values.append(np.full((1, 3, 3, 1), np.nan))
             continue
-        value = factor * _matrix(atoms, field, index, stored, allow_missing)
+        value = factor * _matrix(atoms, field, index, allow_missing)
         _check_value(value, f"structures[{index}].info[{field!r}]")
         if not np.all(atoms.pbc):
             within = np.asarray(onto_periodic(periodic_cell(atoms)))
@@ -106,34 +114,21 @@ def _check_name(field: str) -> None:
         )
 
 
-def _without_volume(index: int, atoms: ase.Atoms) -> StructureError:
-    return StructureError(
-        f"structures[{index}].pbc",
-        atoms.pbc.tolist(),
-        "has no periodic direction or its cell no volume, so that no stress can be "
-        "fitted",
-        "Remove stress from the targets, set allow_missing to skip such structures, or "
-        "give a slab the third vector of its cell",
-    )
-
-
 def _matrix(
-    atoms: ase.Atoms, field: str, index: int, stored: Any, allow_missing: bool
+    atoms: ase.Atoms, field: str, index: int, allow_missing: bool
 ) -> Float[np.ndarray, "3 3"]:
-    size = np.size(stored) if stored is not None else 9
-    shape = (6,) if size == 6 else (3, 3)
-    try:
-        (value,) = read_values([atoms], field, shape, allow_missing=allow_missing)
-    except (ArgumentError, StructureError) as error:
-        raise type(error)(
-            error.argument.replace("structures[0]", f"structures[{index}]"),
-            error.value,
-            error.problem.replace("structures[0]", f"structures[{index}]"),
-            error.remedy,
-        ) from error
-    if size == 6:
-        xx, yy, zz, yz, xz, xy = value
-        value = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    stored = look_up("field", field, atoms, atoms.info, index)
+    shape = (6,) if np.size(stored) == 6 else (3, 3)
+    value = checked_values(
+        stored,
+        f"structures[{index}]",
+        field,
+        shape,
+        (math.prod(shape),),
+        allow_missing=allow_missing,
+    )
+    if shape == (6,):
+        value = voigt_6_to_full_3x3_stress(value)
     return value
 
 

@@ -354,8 +354,7 @@ def _linear(
     if len(r) == 1:
         elements = octahedral_group()
     else:
-        reversed_, residual = _match(-r, r, numbers)
-        del reversed_
+        _, residual = _match(-r, r, numbers)
         elements = dihedral_group(LINEAR_ORDER, mirrors=residual <= tolerance)
         along = frame(axis, np.eye(3)[np.abs(axis).argmin()])
         elements = along @ elements @ along.T
@@ -388,13 +387,9 @@ def _crystal(
         operations += zip(found["rotations"], found["translations"], strict=True)
     elements, permutations, residuals = [], [], []
     seen = set()
+    mixed = periodic[:, None] != periodic
     for rotation, shift in operations:
-        mixes = rotation[np.ix_(periodic, ~periodic)].any()
-        if (
-            mixes
-            or rotation[np.ix_(~periodic, periodic)].any()
-            or rotation.tobytes() in seen
-        ):
+        if rotation[mixed].any() or rotation.tobytes() in seen:
             continue
         moved = scaled @ rotation.T + shift
         centre = scaled.mean(axis=0) - moved.mean(axis=0)

@@ -103,12 +103,12 @@ def read_targets(
             problem = f"must be an ase.Atoms, not {type(atoms).__name__}"
             raise ArgumentError(f"structures[{k}]", atoms, problem, _READ)
         if energy_key is not None:
-            values = _look_up("energy_key", energy_key, atoms, atoms.info, k)
-            energies.append(_checked(values, f"structures[{k}]", energy_key, ()))
+            values = look_up("energy_key", energy_key, atoms, atoms.info, k)
+            energies.append(checked_values(values, f"structures[{k}]", energy_key, ()))
         if forces_key is not None:
-            values = _look_up("forces_key", forces_key, atoms, atoms.arrays, k)
+            values = look_up("forces_key", forces_key, atoms, atoms.arrays, k)
             shape = (len(atoms), 3)
-            forces.append(_checked(values, f"structures[{k}]", forces_key, shape))
+            forces.append(checked_values(values, f"structures[{k}]", forces_key, shape))
     return Targets(
         None if energy_key is None else np.stack(energies) * energy,
         None if forces_key is None else np.concatenate(forces) * (energy / length),
@@ -158,7 +158,7 @@ def read_values(
     for k, atoms in enumerate(structures):
         stored = atoms.arrays if per_atom else atoms.info
         try:
-            value = _look_up("field", field, atoms, stored, k)
+            value = look_up("field", field, atoms, stored, k)
         except ArgumentError as error:
             if not allow_missing:
                 raise
@@ -166,7 +166,7 @@ def read_values(
             value = np.full((len(atoms), *shape) if per_atom else shape, np.nan)
         rows = (len(atoms),) if per_atom else ()
         values.append(
-            _checked(
+            checked_values(
                 value,
                 f"structures[{k}]",
                 field,
@@ -182,24 +182,9 @@ def read_values(
 
 
 def check_name(argument: str, field: str, *units: str) -> None:
-    """Raises if the name of a field contradicts how its values are read.
+    """Raises if a field's name says another unit, an energy per atom or a gradient.
 
-    Args:
-      argument: Name of the argument that ``field`` was passed for, for messages.
-      field: Name of the field.
-      units: The unit in which the values are read; for forces, the units of energy and
-        of length.
-
-    Raises:
-      ArgumentError: The name indicates another unit, an energy per atom or a gradient.
-
-    Example:
-      >>> from symjax.data.targets import check_name
-      >>> check_name("energy_key", "energy_eV", "eV")
-      >>> check_name("energy_key", "E_hartree", "eV")
-      Traceback (most recent call last):
-      ...
-      symjax.errors.ArgumentError: energy_key='E_hartree': says 'hartree', but is...
+    ``units`` are that of the values; for forces, those of energy and of length.
     """
     words = re.findall("[a-z]+", field.lower())
     for word in (word for word in words if len(word) > 2 or word in _SHORT):
@@ -222,9 +207,10 @@ def check_name(argument: str, field: str, *units: str) -> None:
 _READ = "Pass an ase.Atoms or a list of them (symjax.data.read_structures reads)"
 
 
-def _look_up(
+def look_up(
     argument: str, key: str, atoms: ase.Atoms, stored: Mapping[str, Any], k: int
 ) -> Any:
+    """A stored value of structure number k, or a result of its calculator."""
     if key in stored:
         return stored[key]
     results = getattr(atoms.calc, "results", {})
@@ -249,7 +235,7 @@ def _look_up(
     return results[key]
 
 
-def _checked(
+def checked_values(
     values: Any,
     name: str,
     key: str,
