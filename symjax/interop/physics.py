@@ -15,9 +15,10 @@ from ase.build import make_supercell
 
 from symjax.data.cells import stress_volume
 from symjax.data.structures import check_structure
-from symjax.errors import ArgumentError, ModelError
+from symjax.errors import ModelError
 from symjax.interop.calculators import has_result, made_calculator, result_of
 from symjax.metrics.verdicts import PhysicalCheck
+from symjax.so3._arguments import check_integer
 
 # Lengths in angstrom of the translations, and of the steps of central differences.
 _NEAR, _FAR = 0.1, 100.0
@@ -49,7 +50,7 @@ def physical_checks(
       The checks. Those that need forces are left out where there are none.
 
     Raises:
-      ArgumentError: ``directions`` is not positive.
+      ArgumentError: ``directions`` is not a positive integer.
       ModelError: The calculator is none, or has no energy for this structure.
       StructureError: The structure cannot be used.
 
@@ -62,10 +63,7 @@ def physical_checks(
       >>> [check.law for check in physical_checks(EMT(), copper) if not check.holds]
       []
     """
-    if directions < 1:
-        raise ArgumentError(
-            "directions", directions, "is not a positive number", "Use 4"
-        )
+    check_integer("directions", directions, 1)
     check_structure(atoms)
     free = atoms.copy()
     free.set_constraint()
@@ -81,11 +79,12 @@ def physical_checks(
     )
 
 
-class _Values:
+class _Values(NamedTuple):
     """Energy in eV, forces in eV/angstrom and stress; None if not available."""
 
-    def __init__(self, energy: float, forces: Any, stress: Any):
-        self.energy, self.forces, self.stress = energy, forces, stress
+    energy: float
+    forces: Any
+    stress: Any
 
 
 class _Given(NamedTuple):
@@ -103,11 +102,8 @@ class _Given(NamedTuple):
         that times its slope.
         """
         lost = np.finfo(float).eps * length
-
-        def of(name: str) -> float:
-            return float(getattr(self.noise, name) + lost * getattr(self.slopes, name))
-
-        return _Values(of("energy"), of("forces"), of("stress"))
+        pairs = zip(self.noise, self.slopes, strict=True)
+        return _Values(*(noise + lost * slope for noise, slope in pairs))
 
 
 class _Evaluation:
@@ -185,7 +181,8 @@ def _noise(
     slopes = _Values(*map(slope, parts))
     if middle.forces is not None:
         # The gradient of the energy is known; a random direction may be flat.
-        slopes.energy = max(slopes.energy, float(np.linalg.norm(middle.forces)))
+        steepest = max(slopes.energy, float(np.linalg.norm(middle.forces)))
+        slopes = slopes._replace(energy=steepest)
     return _Values(*map(bend, parts)), slopes
 
 
@@ -225,9 +222,9 @@ def _exchanges(evaluate: _Evaluation, given: _Given) -> Iterator[PhysicalCheck]:
         return
     after = evaluate(atoms[order])
     back = np.argsort(order)
-    forces = None if after.forces is None else after.forces[back]
-    moved = _Values(after.energy, forces, after.stress)
-    yield from _compare("like atoms exchanged", before, moved, noise)
+    if after.forces is not None:
+        after = after._replace(forces=after.forces[back])
+    yield from _compare("like atoms exchanged", before, after, noise)
 
 
 def _cells(
@@ -254,11 +251,9 @@ def _cells(
     doubled = np.diag([2 if axis == periodic[0] else 1 for axis in range(3)])
     # The atoms of the second copy follow those of the first.
     twice = evaluate(make_supercell(atoms, doubled, order="cell-major"))
-    half = _Values(
-        twice.energy / 2,
-        None if twice.forces is None else twice.forces[: len(atoms)],
-        twice.stress,
-    )
+    half = twice._replace(energy=twice.energy / 2)
+    if twice.forces is not None:
+        half = half._replace(forces=twice.forces[: len(atoms)])
     yield from _compare("twice the cell", before, half, noise)
 
 
@@ -287,34 +282,23 @@ def _conservation(
     yield PhysicalCheck(
         "forces = -dE/dx",
         "energy",
-        _rms(
-            [
-                slope + value
-                for (slope, _), value in zip(energies, expected, strict=True)
-            ]
-        ),
+        _rms(np.add([slope for slope, _ in energies], expected)),
         _rms([change for _, change in energies]) / 4 + noise.energy / _STEP,
         _rms(expected),
         "eV/angstrom",
     )
     jacobian = [slopes("forces", direction) for direction in along]
-    pairs = [(a, b) for a in range(directions) for b in range(a) if directions > 1]
+    pairs = [(a, b) for a in range(directions) for b in range(a)]
     if not pairs:
         return
-    differences = [
-        float(np.sum(along[a] * jacobian[b][0]) - np.sum(along[b] * jacobian[a][0]))
-        for a, b in pairs
-    ]
-    changes = [
-        float(np.sum(along[a] * jacobian[b][1]) - np.sum(along[b] * jacobian[a][1]))
-        for a, b in pairs
-    ]
-    sizes = [float(np.sum(along[a] * jacobian[b][0])) for a, b in pairs]
+    # Of the derivatives and of their errors: a . (J b), for all a and b.
+    products = np.einsum("aix,bkix->kab", along, jacobian)
+    differences, changes = ([m[a, b] - m[b, a] for a, b in pairs] for m in products)
     yield PhysicalCheck(
         "symmetric Jacobian",
         "forces",
         _rms(differences),
         _rms(changes) + noise.forces / _STEP,
-        _rms(sizes),
+        _rms([products[0][a, b] for a, b in pairs]),
         "eV/angstrom^2",
     )
