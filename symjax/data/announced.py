@@ -30,17 +30,10 @@ _HEADS = {
 def check_announced(path: Path, format: str, frames: int | None = None) -> None:
     """Raises if a file announces more atoms than its size allows, or frames are lost.
 
-    Compressed files must not unpack to much more than such files usually do. XYZ files
-    must not end within a frame, nor continue after a blank line, where ASE stops.
-
-    Args:
-      path: The file.
-      format: ASE's name of its format. Numbers of atoms are checked for XYZ, LAMMPS,
-        VASP, Gromacs and cube only.
-      frames: Number of frames that will be read; None for all.
-
-    Raises:
-      StructureError: One of the above.
+    Numbers of atoms are checked for XYZ, LAMMPS, VASP, Gromacs and cube (``format`` is
+    ASE's name). Compressed files must not unpack to much more than such files usually
+    do. XYZ files must not end within one of the first ``frames`` frames, nor continue
+    after a blank line, where ASE stops.
     """
     packed = path.suffix in _COMPRESSED
     size = path.stat().st_size

@@ -23,6 +23,7 @@ from symjax.data.structures import (
     MINIMUM_DISTANCE,
     check_distances,
     check_without_distances,
+    listed_structures,
     periodic_cell,
     periodic_volume,
 )
@@ -103,7 +104,7 @@ def build_graph(
     cutoff = checked_cutoff(cutoff)
     dtype = checked_dtype(dtype)
     single = isinstance(structures, ase.Atoms)
-    listed = [structures] if single else _checked_list(structures)
+    listed = listed_structures(structures)
     edges = []
     for k, atoms in enumerate(listed):
         index = None if single else k
@@ -130,20 +131,6 @@ def checked_cutoff(cutoff: Any) -> float:
             "cutoff", cutoff, f"must be finite and above {MINIMUM_DISTANCE}", remedy
         )
     return float(cutoff)
-
-
-def _checked_list(structures: Any) -> list[ase.Atoms]:
-    remedy = "Pass an ase.Atoms or a list of them (symjax.data.read_structures reads)"
-    if isinstance(structures, str | bytes) or not isinstance(structures, Sequence):
-        raise ArgumentError(
-            "structures",
-            structures,
-            f"must be an ase.Atoms or a list, not {type(structures).__name__}",
-            remedy,
-        )
-    if len(structures) == 0:
-        raise ArgumentError("structures", structures, "is empty", remedy)
-    return list(structures)
 
 
 def find_edges(atoms: ase.Atoms, cutoff: float, index: int | None) -> Edges:

@@ -2,6 +2,7 @@
 
 import numbers
 from collections.abc import Sequence
+from typing import Any
 
 import ase
 import ase.build
@@ -48,6 +49,19 @@ def periodic_cell(atoms: ase.Atoms) -> Float[np.ndarray, "3 3"]:
       array([ True,  True, False])
     """
     return np.where(atoms.pbc[:, None], atoms.cell[:], 0.0).astype(np.float64)
+
+
+def listed_structures(structures: Any) -> list[ase.Atoms]:
+    """One structure or several as a list; raises if there are none."""
+    remedy = "Pass an ase.Atoms or a list of them (symjax.data.read_structures reads)"
+    if isinstance(structures, ase.Atoms):
+        return [structures]
+    if isinstance(structures, str | bytes) or not isinstance(structures, Sequence):
+        problem = f"must be an ase.Atoms or a list, not {type(structures).__name__}"
+        raise ArgumentError("structures", structures, problem, remedy)
+    if len(structures) == 0:
+        raise ArgumentError("structures", structures, "is empty", remedy)
+    return list(structures)
 
 
 def check_structure(

@@ -9,6 +9,7 @@ import ase
 import numpy as np
 from jaxtyping import Float
 
+from symjax.data.structures import listed_structures
 from symjax.data.units import conversion, measures
 from symjax.errors import ArgumentError, StructureError
 
@@ -86,22 +87,16 @@ def read_targets(
     """
     energy = conversion(energy_unit, "eV", "energy_unit")
     length = conversion(length_unit, "angstrom", "length_unit")
-    if isinstance(structures, ase.Atoms):
-        structures = [structures]
-    if isinstance(structures, str) or not isinstance(structures, Sequence):
-        problem = f"must be an ase.Atoms or a list, not {type(structures).__name__}"
-        raise ArgumentError("structures", structures, problem, _READ)
-    if len(structures) == 0:
-        raise ArgumentError("structures", structures, "is empty", _READ)
     if energy_key is not None:
         check_name("energy_key", energy_key, energy_unit)
     if forces_key is not None:
         check_name("forces_key", forces_key, energy_unit, length_unit)
     energies, forces = [], []
-    for k, atoms in enumerate(structures):
+    for k, atoms in enumerate(listed_structures(structures)):
         if not isinstance(atoms, ase.Atoms):
             problem = f"must be an ase.Atoms, not {type(atoms).__name__}"
-            raise ArgumentError(f"structures[{k}]", atoms, problem, _READ)
+            remedy = "Read files with symjax.data.read_structures"
+            raise ArgumentError(f"structures[{k}]", atoms, problem, remedy)
         if energy_key is not None:
             values = look_up("energy_key", energy_key, atoms, atoms.info, k)
             energies.append(checked_values(values, f"structures[{k}]", energy_key, ()))
@@ -202,9 +197,6 @@ def check_name(argument: str, field: str, *units: str) -> None:
     if len(units) == 2 and any(word.startswith("grad") for word in words):
         problem = "is a gradient by its name, minus the forces"
         raise ArgumentError(argument, field, problem, "Store the forces")
-
-
-_READ = "Pass an ase.Atoms or a list of them (symjax.data.read_structures reads)"
 
 
 def look_up(

@@ -55,7 +55,6 @@ class Source(NamedTuple):
       model: metatrain's PET: the module itself, or its TorchScript.
       exported: The same as a ``metatomic.torch.AtomisticModel``.
       hypers: Hyperparameters by name; empty if the file does not store them.
-      kind: ``"checkpoint"`` or ``"exported model"``.
       wrapper: metatrain's uncertainty model around it, or its TorchScript; None if
         there is none.
     """
@@ -63,7 +62,6 @@ class Source(NamedTuple):
     model: Any
     exported: Any
     hypers: dict[str, Any]
-    kind: str
     wrapper: Any = None
 
 
@@ -226,9 +224,7 @@ def _checkpoint(data: bytes, path: str) -> Source:
     except Exception as error:  # metatrain raises errors of many types
         raise not_loaded("path", path, error) from error
     model = loaded.model if wraps else loaded
-    return Source(
-        model, exported, dict(model.hypers), "checkpoint", loaded if wraps else None
-    )
+    return Source(model, exported, dict(model.hypers), loaded if wraps else None)
 
 
 def no_best_weights(argument: str, path: str) -> ModelError:
@@ -338,7 +334,7 @@ def _exported(data: bytes, path: str) -> Source:
     exported = metatomic.torch.AtomisticModel(
         loaded, loaded.metadata(), loaded.capabilities()
     )
-    return Source(model, exported, {}, "exported model", wrapper)
+    return Source(model, exported, {}, wrapper)
 
 
 def _check_architecture(found: Any, pet: str, wrapper: str | None, path: str) -> bool:

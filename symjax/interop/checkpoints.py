@@ -18,7 +18,7 @@ _LIGHTNING = (b"state_dict", b"pytorch-lightning_version")
 
 
 def import_checkpoint(path: Path, name: str | None = None) -> Any:
-    """Imports a file of PyTorch.
+    """Imports a file of PyTorch as a ``PETModel`` or a ``PointMAEModel``.
 
     Args:
       path: A checkpoint or an exported model of metatrain's PET, or a checkpoint of
@@ -26,20 +26,9 @@ def import_checkpoint(path: Path, name: str | None = None) -> Any:
         source you trust.
       name: Name of the model for reports; by default that of the file.
 
-    Returns:
-      A ``PETModel`` or a ``PointMAEModel``.
-
     Raises:
       ModelError: The extra ``[torch]`` is not installed; it is no regular file;
         it is truncated or none of these; or it has a part that symjax does not have.
-
-    Example:
-      >>> from pathlib import Path
-      >>> from symjax.interop.checkpoints import import_checkpoint
-      >>> import_checkpoint(Path("missing.ckpt"))
-      Traceback (most recent call last):
-      ...
-      symjax.errors.ModelError: path='missing.ckpt': cannot be read...
     """
     try:
         archive = read_archive(path, allow_pickle=True)

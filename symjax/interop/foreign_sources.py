@@ -226,22 +226,9 @@ class FunctionSource(PlainSource):
 
 
 def code_of(target: str) -> tuple[str, str]:
-    """What changes with the code of a callable.
+    """The SHA-256 of a callable's file, and the version of its package.
 
-    Other files that it imports are not looked at.
-
-    Args:
-      target: ``"file.py:name"``, ``"module:name"`` or an entry point.
-
-    Returns:
-      The SHA-256 of its file, and the version of its package; empty where there is no
-      file or no package of this name.
-
-    Example:
-      >>> from symjax.interop.foreign_sources import code_of
-      >>> code, version = code_of("ase.calculators.emt:EMT")
-      >>> len(code), version.count(".") > 0
-      (64, True)
+    Each is empty where there is none. Other files that it imports are not looked at.
     """
     where = _registered_models().get(target, target).rpartition(":")[0]
     return (file_digest(Path(where)), "") if where.endswith(".py") else _module(where)
@@ -259,13 +246,7 @@ def _module(name: str) -> tuple[str, str]:
 
 
 def is_function(target: str) -> bool:
-    """Whether a model is named as a function: by file, module or entry point.
-
-    Example:
-      >>> from symjax.interop.foreign_sources import is_function
-      >>> is_function("mine.py:problem"), is_function("model/"), is_function("a.ckpt")
-      (True, False, False)
-    """
+    """Whether a model is named as a function: by file, module or entry point."""
     file, separator, name = target.rpartition(":")
     if separator and name.isidentifier() and file and not Path(target).exists():
         return file.endswith(".py") or all(

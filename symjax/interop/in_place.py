@@ -301,22 +301,15 @@ class MetatomicSource(PlainSource):
 def load_or_open(name_or_path: str | Path) -> Any:
     """A model of symjax, imported where it can be; else its file, measured in place.
 
+    What stood in the way of an import is logged.
+
     Args:
       name_or_path: As :func:`symjax.models.load_model` takes it; or an exported model
         or a checkpoint of any architecture of metatrain.
 
-    Returns:
-      A model of symjax, or a :class:`MetatomicSource`; what stood in the way of an
-      import is logged.
-
     Raises:
       ModelError: It is neither the name of a model nor a file that one of the two
         reads.
-
-    Example:
-      >>> from symjax.interop.in_place import load_or_open
-      >>> load_or_open("pet-ethanol").config.species
-      (1, 6, 8)
     """
     try:
         return models.load_model(name_or_path)

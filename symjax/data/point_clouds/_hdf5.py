@@ -14,17 +14,11 @@ _MOST_LINKS = 16
 
 
 def open_hdf5(path: str | Path, remedy: str) -> h5py.File:
-    """Opens a file for reading.
-
-    A file that another process has locked for writing raises an error. On file systems
-    without locks, it is opened without one.
-
-    Args:
-      path: The file.
-      remedy: Remedy to name in the error if the file is not usable.
+    """Opens a file for reading; without a lock on file systems that have none.
 
     Raises:
-      StructureError: The file does not exist, is locked, or cannot be read.
+      StructureError: The file does not exist, is locked for writing by another process,
+        or cannot be read, for which ``remedy`` is the remedy.
     """
     path = Path(path)
     if not path.is_file():

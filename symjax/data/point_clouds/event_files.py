@@ -27,11 +27,7 @@ class EventFiles(Mapping[str, PointCloud]):
     """
 
     def __init__(self, places: Mapping[str, tuple[Path, int]]):
-        """Stores the places of the events and reads nothing.
-
-        Args:
-          places: File and index of each event, by label.
-        """
+        """Stores the places and reads nothing."""
         self.places = dict(places)
         self._widths: dict[Path, int] = {}
 
@@ -78,11 +74,6 @@ def event_paths(target: str | Path) -> tuple[Path, list[Path]]:
     Returns:
       The folder that labels are relative to, and the sorted files. A single file need
       not exist.
-
-    Example:
-      >>> from symjax.data.point_clouds.event_files import event_paths
-      >>> event_paths("runs/a.h5")
-      (PosixPath('runs'), [PosixPath('runs/a.h5')])
     """
     path, name = Path(target), str(target)
     if name and path.is_dir():
