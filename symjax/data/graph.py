@@ -405,8 +405,8 @@ def bucket_shape(shape: GraphShape | Graph) -> GraphShape:
     """
     if isinstance(shape, Graph):
         shape = graph_shape(shape)
-    sizes = map(_bucket_size, GraphShape._fields, shape)
-    rounded = GraphShape(*sizes)
+    sizes = map(_checked_size, GraphShape._fields, shape, [0] * len(shape))
+    rounded = GraphShape(*map(rounded_up, sizes))
     return rounded if shape.num_surroundings else rounded._replace(num_surroundings=0)
 
 
@@ -432,7 +432,3 @@ def _checked_size(name: str, size: Any, needed: int) -> int:
             name, int(size), f"is too small, the graph needs {needed}", remedy
         )
     return int(size)
-
-
-def _bucket_size(name: str, size: Any) -> int:
-    return rounded_up(_checked_size(name, size, 0))

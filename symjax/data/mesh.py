@@ -59,16 +59,6 @@ class Mesh:
             """Returns a copy with some fields changed."""
 
 
-def _mesh_sizes(cell: Float[np.ndarray, "3 3"], spacing: float) -> Int[np.ndarray, "3"]:
-    """Mesh points along each cell vector: 2 length / spacing + 1, up to a power of 2.
-
-    ``spacing`` is the upper limit of twice the distance of mesh points, in angstrom.
-    """
-    lengths = np.linalg.norm(cell, axis=1)
-    exponents = np.ceil(np.log2(2 * (lengths / cell.dtype.type(spacing)) + 1))
-    return (2 ** exponents.astype(int)).astype(np.int32)
-
-
 def find_mesh(
     structures: Sequence[ase.Atoms],
     spacing: float,
@@ -253,7 +243,10 @@ def _waves(
             "Set pbc to True in all directions, with vacuum in the cell, or to False",
         )
     cell = periodic_cell(atoms)
-    sizes = _mesh_sizes(cell.astype(dtype), spacing)
+    # 2 length / spacing + 1 points along each cell vector, up to a power of 2.
+    lengths = np.linalg.norm(cell.astype(dtype), axis=1)
+    exponents = np.ceil(np.log2(2 * (lengths / lengths.dtype.type(spacing)) + 1))
+    sizes = (2 ** exponents.astype(int)).astype(np.int32)
     if np.prod(sizes.astype(float)) > 2 * _MOST_WAVES:
         raise StructureError(
             "atoms.cell",

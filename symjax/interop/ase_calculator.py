@@ -348,7 +348,8 @@ class SymjaxCalculator(StatefulCalculator):
         slots = graph.neighbors.size
         copies = max(1, _SLOTS // slots) if self.batch_size is None else self.batch_size
         copies = min(copies, len(elements))
-        function = predictions_of(self.model.config, self._energy, self._dipole_name)
+        dipole = self._dipole[0] if self._dipole else None
+        function = predictions_of(self.model.config, self._energy, dipole)
         for start in range(0, len(elements), copies):
             some = elements[start : start + copies]
             # The last batch is filled up, as another size would be compiled again.
@@ -361,10 +362,6 @@ class SymjaxCalculator(StatefulCalculator):
                 for name, array in outputs.items()
             }
             yield some, weights[start : start + copies], arrays
-
-    @property
-    def _dipole_name(self) -> str | None:
-        return self._dipole[0] if self._dipole else None
 
     def _in_ase_units(
         self,

@@ -68,13 +68,10 @@ class LawChecks:
             return SymjaxCalculator(
                 self.source, energy=self.energy, dtype=self.dtype, dipole=None
             )
-        name = self._energy_of_source()
+        settings = self.source.settings(_Plain(self.energy, self.dtype))
+        name = str(settings.get("energy") or self.energy or "energy")
         made = ProblemCalculator(self._problem, name)
         return made if made.fits(atoms) else None
-
-    def _energy_of_source(self) -> str:
-        settings = self.source.settings(_Plain(self.energy, self.dtype))
-        return str(settings.get("energy") or self.energy or "energy")
 
     def _problem(self, atoms: ase.Atoms) -> Problem:
         """Outputs of the model, without layers."""
