@@ -18,6 +18,10 @@ X = np.random.default_rng(0).normal(size=(4, 3))
 OPTIONS = {"over": Grid(7, on_aliasing="report"), "max_degree": 3}
 
 
+def values_of(problem):
+    return jax.jit(problem.function)(problem.x, *problem.args)
+
+
 class Linen(linen.Module):
     @linen.compact
     def __call__(self, x, scale=1.0):
@@ -76,7 +80,7 @@ def test_a_layer_is_what_its_parameters_say(case):
     """The first layer is affine: x W + b, with content in 0+ and 1+ in closed form."""
     problem, kernel, bias = case()
     assert list(problem.outputs) == ["output", "first"]
-    found = problem.function(problem.x, *problem.args)
+    found = values_of(problem)
     np.testing.assert_allclose(found["first"], X @ kernel + bias, rtol=1e-6, atol=1e-7)
     result = measure(problem, **OPTIONS)
     constant = len(X) * float(np.sum(np.square(bias)))
@@ -95,7 +99,7 @@ def test_a_layer_is_what_its_parameters_say(case):
 def test_what_a_module_sows_is_a_layer():
     model = Nnx(nnx.Rngs(0))
     problem = nnx_problem(model, X, outputs=VECTOR, layers="squ.*")
-    found = problem.function(problem.x, *problem.args)
+    found = values_of(problem)
     np.testing.assert_allclose(found["squares"], model.first(X) ** 2, rtol=1e-6)
 
 
@@ -104,7 +108,7 @@ def test_members_of_lists_are_layers_of_their_own():
     model = nnx.Sequential(one, jnp.tanh, two)
     problem = nnx_problem(model, X, outputs=FEATURE, layers=r"layers\..*")
     assert list(problem.outputs) == ["output", "layers.0", "layers.2"]
-    found = problem.function(problem.x, *problem.args)
+    found = values_of(problem)
     np.testing.assert_allclose(found["layers.0"], one(X), rtol=1e-6)
     np.testing.assert_allclose(found["layers.2"], found["output"], rtol=1e-6)
 
@@ -125,7 +129,7 @@ def test_several_arrays_of_a_layer_are_named_by_their_places():
 
     problem = linen_problem(Network(), {}, X, outputs=VECTOR, layers="pair.*")
     assert list(problem.outputs) == ["output", "pair.0", "pair.1.norm"]
-    found = problem.function(problem.x, *problem.args)
+    found = values_of(problem)
     np.testing.assert_array_equal(found["pair.0"], 2 * X)
     np.testing.assert_allclose(found["pair.1.norm"], np.sum(X**2))
 
@@ -140,7 +144,7 @@ def test_layers_of_equinox_may_be_within_each_other():
     layers = {"whole": lambda m: m.inner, "first": lambda m: m.inner.first}
     model = Outer(Equinox(jax.random.key(0)))
     problem = equinox_problem(model, X, outputs=VECTOR, layers=layers)
-    found = problem.function(problem.x, *problem.args)
+    found = values_of(problem)
     np.testing.assert_allclose(found["whole"], found["output"] / 2, rtol=1e-6)
     expected = jax.vmap(model.inner.first)(X)
     np.testing.assert_allclose(found["first"], expected, rtol=1e-6)
@@ -150,7 +154,7 @@ def test_arguments_that_do_not_rotate():
     module = Linen()
     variables = random_parameters(module, X)
     problem = linen_problem(module, variables, X, outputs=VECTOR, args=(2.0,))
-    found = problem.function(problem.x, *problem.args)["output"]
+    found = values_of(problem)["output"]
     np.testing.assert_allclose(found, 2 * module.apply(variables, X), rtol=1e-6)
 
 
