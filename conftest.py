@@ -32,6 +32,12 @@ import pytest
 # Tracing makes millions of objects that live on; walking them took a sixth of the time.
 gc.set_threshold(100_000, 20, 100)
 
+
+def pytest_sessionfinish():
+    """Spares the searches for garbage at the end, each of which takes seconds."""
+    gc.freeze()
+
+
 _MAPS = pathlib.Path("/proc/self/maps")
 _MOST = 50_000
 _ended = itertools.count(1)
