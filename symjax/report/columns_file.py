@@ -82,7 +82,7 @@ class ResultsFile:
         self.path = path
         self._dtype, max_degree = settings.dtype, settings.max_degree
         self._waiting: list[dict[str, Any]] = []
-        self._next = 0.0
+        self._next = time.monotonic() + EVERY_SECONDS
         self._columns = _columns(max_degree)
         with self._open("w") as file:
             row = _column(file, "row", np.int64)
@@ -119,11 +119,16 @@ class ResultsFile:
             for text in values[name]
         )
         with self._open("r+", len(rows), texts) as file:
-            first = file["row"].shape[0]
-            values["row"] = list(range(first, first + len(rows)))
-            for name, column in file.items():
-                column.resize((first + len(rows),))
-                column[first:] = values[name]
+            first, stop = file["row"].shape[0], file["row"].shape[0] + len(rows)
+            values["row"] = list(range(first, stop))
+            part, whole = (h5py.h5s.create_simple((n,)) for n in (len(rows), stop))
+            whole.select_hyperslab((first,), (len(rows),))
+            for name, column in values.items():
+                # What h5py's own objects do takes three times as long.
+                data = h5py.h5d.open(file.id, name.encode())
+                data.set_extent((stop,))
+                kind = _STORED[self._columns.get(name, int)]
+                data.write(part, whole, np.array(column, kind))
 
     @contextlib.contextmanager
     def _open(
