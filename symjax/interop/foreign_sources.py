@@ -230,7 +230,7 @@ def code_of(target: str) -> tuple[str, str]:
 
     Each is empty where there is none. Other files that it imports are not looked at.
     """
-    where = _registered_models().get(target, target).rpartition(":")[0]
+    where = _place(target).rpartition(":")[0]
     return (file_digest(Path(where)), "") if where.endswith(".py") else _module(where)
 
 
@@ -261,9 +261,14 @@ def _registered_models() -> dict[str, str]:
     return {point.name: point.value for point in points}
 
 
+def _place(target: str) -> str:
+    """``module:name`` of a registered model; reading all packages takes long."""
+    return target if ":" in target else _registered_models().get(target, target)
+
+
 def _resolve(target: str, argument: str) -> Callable[..., Any]:
     """The callable behind ``file.py:name``, ``module:name`` or an entry point."""
-    where, _, name = _registered_models().get(target, target).rpartition(":")
+    where, _, name = _place(target).rpartition(":")
     if not where or not name:
         raise ModelError(
             argument,
