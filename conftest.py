@@ -29,6 +29,9 @@ if "XLA_FLAGS" not in os.environ:
 import jax
 import pytest
 
+# What runs on several devices needs no process of its own.
+jax.config.update("jax_num_cpu_devices", 2)
+
 # Tracing makes millions of objects that live on; walking them took a sixth of the time.
 gc.set_threshold(100_000, 20, 100)
 

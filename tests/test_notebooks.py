@@ -26,7 +26,7 @@ TORCH = {"your_model"}
 # Those that train or compile for long run outside CI.
 SLOW = {"repair", "cure", "learning", "event"}
 # Those that need a process of their own: one chooses devices before JAX starts.
-ALONE = {"many_devices", *SLOW}
+ALONE = SLOW if jax.device_count() > 1 else {"many_devices", *SLOW}
 
 
 def parameters():

@@ -346,7 +346,7 @@ class TestReport:
         write(tmp_path / "data" / "w.xyz", frames=3)
         (tmp_path / "data" / "cut.xyz").write_text("3\n\nO 0 0 0\n")
         (tmp_path / "data" / "notes.txt").write_text("mine")
-        result = invoke("report", "data", *FAST, "--devices", "all")
+        result = invoke("report", "data", *FAST, "--devices", "1")
         assert result.exit_code == cli.FAILED, result.output
         assert "not structure files: notes.txt" in result.stderr
         assert "cut.xyz: FAILED: path=" in result.stderr
