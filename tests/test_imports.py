@@ -108,7 +108,6 @@ OPTIONAL = {
     *("torch", "metatensor", "metatomic", "metatrain", "torchpme", "jaxpme", "vesin"),
     *("equinox", "huggingface_hub", "chemiscope", "distributed", "cloudpickle"),
     "tensorboardX",  # imports PyTorch where it is installed
-    "e3x",  # imports SymPy, which takes a second
 }
 
 

@@ -9,6 +9,7 @@ spherical harmonics of several directions.
 import functools
 from collections.abc import Sequence
 
+import e3x
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -22,8 +23,6 @@ from symjax.so3.harmonics import degree_slice, solid_harmonics
 @functools.lru_cache(maxsize=64)
 def _coupling(a: int, b: int, c: int) -> np.ndarray:
     """Clebsch-Gordan coefficients (2a+1, 2b+1, 2c+1), of norm sqrt(2c+1)."""
-    import e3x  # takes a quarter of the time in which symjax starts
-
     # Evaluated now, even under a trace: jax.ensure_compile_time_eval has no effect
     # within Flax's lazy initialisation. Always in double precision, since the cache is
     # shared by models of any precision.
@@ -88,8 +87,6 @@ def radial_functions(
     distances: Float[Array, "..."], cutoff: float, number: int
 ) -> Float[Array, "... number"]:
     """Bernstein polynomials on [0, cutoff], as in e3x."""
-    import e3x
-
     return e3x.nn.basic_bernstein(distances, number, cutoff)
 
 
