@@ -135,12 +135,13 @@ def as_action(action: Any) -> Action:
     return RepresentationAction(tuple(leaves), structure)
 
 
-# Never compiled: the jit caches the trace of a function, which for a deep model takes
-# longer than a batch of evaluations.
+# Never compiled by itself: the jit caches the trace of a function, which for a deep
+# model takes longer than a batch of evaluations, for all programs that call it.
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _respond_to_one(
+def respond_to_one(
     function: Function, action: Action, rotation: Array, x: Any, args: tuple[Any, ...]
 ) -> Any:
+    """The outputs for g x."""
     return function(action(rotation, x), *args)
 
 
@@ -163,7 +164,7 @@ def output_shapes(
         function, action = as_function(function), as_action(action)
         rotation = jax.ShapeDtypeStruct((3, 3), jnp.result_type(float))
         shapes = jax.eval_shape(
-            functools.partial(_respond_to_one, function, action), rotation, x, args
+            functools.partial(respond_to_one, function, action), rotation, x, args
         )
     if not jax.tree.leaves(shapes):
         raise unusable(function, "returns no array", "Return the outputs to measure")
@@ -221,7 +222,7 @@ def activation_bytes(
     """
     function, action = as_function(function), as_action(action)
     rotation = jax.ShapeDtypeStruct((3, 3), jnp.result_type(float))
-    closed = jax.make_jaxpr(_respond_to_one, static_argnums=(0, 1))(
+    closed = jax.make_jaxpr(respond_to_one, static_argnums=(0, 1))(
         function, action, rotation, x, args
     )
     return _peak_bytes(closed.jaxpr)

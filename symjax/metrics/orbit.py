@@ -24,6 +24,7 @@ from symjax.metrics.functions import (
     as_action,
     as_function,
     check_number,
+    respond_to_one,
 )
 from symjax.so3.action import act_on_host
 
@@ -42,7 +43,7 @@ def _evaluate(
     """The output leaves ``keep`` at every element; the others are not computed."""
 
     def respond_to(rotation: Array) -> list[Array]:
-        leaves = jax.tree.leaves(function(action(rotation, x), *args))
+        leaves = jax.tree.leaves(respond_to_one(function, action, rotation, x, args))
         return [leaves[index] for index in keep]
 
     num = len(rotations)
