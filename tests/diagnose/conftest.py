@@ -15,7 +15,7 @@ def ethanol_report(tmp_path_factory):
     """The model that ships on the molecule that it knows, with all layers."""
     folder = tmp_path_factory.mktemp("ethanol") / "report"
     ethanol = {"CH3CH2OH": ase.build.molecule("CH3CH2OH")}
-    options = Options(max_degree=4, layers="all", dtype="float32")
+    options = Options(max_degree=3, layers="all", dtype="float32")
     return measure_items(load_model("pet-ethanol"), ethanol, options, folder)
 
 

@@ -71,9 +71,9 @@ class TestShipped:
     def test_snapshot(self, ethanol_report):
         """Nothing limits the energy; tensors that it was not trained on would be."""
         assert diagnose(ethanol_report).findings == ()
-        wanted = {"dipole": ["1+"], "hexadecapole": ["4+"], "chirality": ["0-"]}
+        wanted = {"dipole": ["1+"], "octupole": ["3+"], "chirality": ["0-"]}
         found = diagnose(ethanol_report, targets=wanted).findings
         assert [(f.kind, f.irrep, f.outputs, f.severity) for f in found] == [
             (Kind.MISSING_IRREP, "0-", ("chirality",), Severity.CRITICAL),
-            (Kind.MISSING_IRREP, "4+", ("hexadecapole",), Severity.MODERATE),
+            (Kind.MISSING_IRREP, "3+", ("octupole",), Severity.MINOR),
         ]

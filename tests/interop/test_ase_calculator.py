@@ -321,12 +321,10 @@ def test_skin_changes_nothing_along_a_trajectory(changes):
 
 
 def test_more_neighbors_than_headroom_compile_once_and_are_right():
-    atoms = ase.build.bulk("NaCl", "rocksalt", a=6.4, cubic=True)
     calc = calculator(room=False, skin=0.0)
-    calc.calculate(atoms)
     widths = []
     for a in (6.4, 4.4, 4.6):
-        squeezed = atoms.copy()
+        squeezed = salt()
         squeezed.set_cell([a] * 3, scale_atoms=True)
         calc.calculate(squeezed)
         widths.append(calc._shape.num_neighbors)
@@ -337,21 +335,26 @@ def test_more_neighbors_than_headroom_compile_once_and_are_right():
 
 
 def test_compute_equals_one_by_one():
-    structures = [acid(), salt(), ase.Atoms("H")]
+    structures = [acid(), ase.Atoms("H"), salt()]
     calc = calculator(room=False, batch_size=None)
     together = calc.compute(structures)
     assert calc.results == {}
-    assert ["stress" in results for results in together] == [False, True, False]
-    for atoms, results in zip(structures, together, strict=True):
-        one = calculator()
-        one.calculate(atoms)
-        assert_close(results, one.results)
+    assert ["stress" in results for results in together] == [False, False, True]
+    # Lone atoms by eight of them, far apart: as many as the others have.
+    lone = ase.Atoms("H8", positions=10.0 * np.eye(8, 3))
+    lone.positions[3:, 0] += 20.0 * np.arange(1, 6)
+    first, second, third = in_turn(calculator(), acid(), lone, salt())
+    assert_close(together[0], first)
+    assert_close(together[2], third)
+    for name in ("energies", "forces"):
+        np.testing.assert_allclose(together[1][name], second[name][:1], atol=ROUNDING)
+    assert together[1]["energy"] == pytest.approx(second["energy"] / 8, rel=1e-13)
     assert calc.compute([]) == []
 
 
 def test_averages_of_several_structures():
-    """With 9, two structures of four copies each, and then the third."""
-    structures = [acid(), salt(), salt(0.05)]
+    """With 9, two structures of four copies each, and then two others."""
+    structures = [acid(), salt(), salt(), acid()[::-1]]
     together = calculator(room=False, average="D2", batch_size=9).compute(structures)
     elements = finite_group("D2").elements
     for atoms, results in zip(structures, together, strict=True):
