@@ -16,6 +16,11 @@ Initial = Callable[..., Any]
 """Draws a parameter from a random key and its shape."""
 
 
+def _nothing(shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+    """What stands for a parameter where only shapes are asked for."""
+    return jax.lax.broadcast(np.zeros((), dtype), shape)
+
+
 class Module(nn.Module):
     """A Linen module that reads its parameters without tracing their initialisers.
 
@@ -32,8 +37,10 @@ class Module(nn.Module):
         Raises:
           flax.errors.ScopeParamShapeError: It has another shape than ``init_args[0]``.
         """
-        if self.is_initializing() or not self.has_variable("params", name):
+        if not self.has_variable("params", name):
             key = self.scope.rngs.get("params")
+            if key is None and self.is_initializing():
+                return self.variable("params", name, _nothing, *init_args).value
             if key is None or isinstance(key.rng, jax.core.Tracer):
                 return super().param(name, init_fn, *init_args, **init_kwargs)
             # Computed now, even while the network is traced.
@@ -141,7 +148,7 @@ def fresh_variables(
     """
     init = functools.partial(module.init, mutable=list(collections))
     if key is None:
-        return jax.eval_shape(init, jax.random.key(0), *inputs)
+        return jax.eval_shape(functools.partial(init, {}), *inputs)
     variables: dict[str, Any] = {}
 
     def initialise(*inputs: Any) -> None:
