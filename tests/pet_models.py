@@ -29,7 +29,7 @@ CONFIG = PETConfig(
     d_head=4,
     d_feedforward=4,
     num_heads=2,
-    num_gnn_layers=2,
+    num_gnn_layers=1,
     num_attention_layers=1,
 )
 # Room for two molecules of ethanol, or two cells of copper.

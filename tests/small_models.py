@@ -15,7 +15,7 @@ from symjax.data.point_clouds import SMALL, voxel_length
 from symjax.models._paths import unflatten
 from symjax.models.pet import PETConfig, PETModel, init_pet
 from symjax.models.pet import model as pet
-from symjax.models.pointmae import PointMAEConfig, PointMAEModel, init_pointmae
+from symjax.models.pointmae import PointMAEConfig, PointMAEModel
 from symjax.models.pointmae import model as pointmae
 
 ENERGY = (Target("energy", "eV"),)
@@ -63,12 +63,6 @@ def small_pet():
     return dataclasses.replace(model, parameters=parameters)
 
 
-@functools.cache
-def small_pointmae():
-    """Classes of points, and what a decoder makes of hidden groups."""
-    return init_pointmae(EVENT_CONFIG, jax.random.key(0), "tiny")
-
-
 def drawn(shapes, seed=0, directions=0.05, biases=0.0):
     """Weights as a fresh network has, by NumPy: nothing is compiled to draw them.
 
@@ -105,7 +99,7 @@ def drawn_pet(species, targets=ENERGY, directions=0.05, **sizes):
 
 
 def drawn_pointmae():
-    """As :func:`small_pointmae`, with other numbers."""
+    """Classes of points, and what a decoder makes of hidden groups."""
     shapes = pointmae.parameter_shapes(EVENT_CONFIG)
     return PointMAEModel("tiny", EVENT_CONFIG, drawn(shapes))
 

@@ -79,9 +79,8 @@ class SurveyProbe(NamedTuple):
       >>> from symjax.training.configuration import MonitorSection
       >>> from symjax.training.monitor import SurveyProbe
       >>> model = load_model("pet-ethanol")
-      >>> names = ("H2O", "CH4", "CH3OH")
-      >>> molecules = {name: ase.build.molecule(name) for name in names}
-      >>> prepared = Prepared.of(model, molecules, num_elements=8)
+      >>> molecules = {name: ase.build.molecule(name) for name in ("H2O", "CH4")}
+      >>> prepared = Prepared.of(model, molecules, num_elements=8, outputs=("energy",))
       >>> probe = SurveyProbe("validation", prepared.packs, Survey(8))
       >>> rows = list(probe.rows(model, MonitorSection(), step=0))
       >>> sorted({row["quantity"] for row in rows})

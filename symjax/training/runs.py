@@ -123,7 +123,8 @@ def train(
       ...     tiny = {"d_pet": 4, "d_node": 4, "d_head": 4, "d_feedforward": 4,
       ...             "num_heads": 1, "num_gnn_layers": 1, "num_attention_layers": 1}
       ...     run = parse_run({
-      ...         "steps": 2, "data": {"training": str(folder / "frames.xyz")},
+      ...         "steps": 2, "data": {"training": str(folder / "frames.xyz"),
+      ...                              "validation_fraction": 0.0},
       ...         "model": {"hyperparameters": tiny},
       ...         "targets": {"charge_sum": {}}})
       ...     return train(run, folder / "out")

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 from pet_models import drawn
-from small_models import TINY, small_pointmae
+from small_models import TINY, drawn_pointmae
 
 from symjax.data import LabelFields
 from symjax.data.point_clouds import SMALL, generate_event, select_points
@@ -71,7 +71,7 @@ def test_events_have_labels_of_their_classes():
     """1 for the class of a point, 0 for others; unknown for a class beyond those."""
     cloud = select_points(generate_event(12, SMALL))
     cloud = cloud._replace(semantic=np.arange(len(cloud.mask)) % 6 - 1)
-    problem = event_problem(small_pointmae(), cloud, layers="none")
+    problem = event_problem(drawn_pointmae(), cloud, layers="none")
     labels = with_labels(cloud, problem, LabelFields()).outputs["class_probabilities"]
     rows, truth = labels.labels, np.asarray(cloud.semantic)[np.asarray(cloud.mask)]
     known = (truth >= 0) & (truth < 4)

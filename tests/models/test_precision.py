@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 from jax.extend.core import ClosedJaxpr, Jaxpr
-from small_models import small_pointmae
+from small_models import drawn_pointmae
 
 from symjax.data.point_clouds import SMALL, generate_event, select_points
 from symjax.models.biases import Biases
@@ -65,7 +65,7 @@ def of_pet(**changes):
 
 
 def of_points(tokens):
-    model = small_pointmae()
+    model = drawn_pointmae()
     event = select_points(generate_event(12, SMALL))
     problem = event_problem(model, event, tokens=tokens, layers="none")
     return products(jax.make_jaxpr(problem.function)(problem.x, *problem.args).jaxpr)

@@ -29,6 +29,8 @@ from symjax.training.masked import (
 )
 
 LOSSES = EventLosses(segmentation=1.0)
+# What is hidden is not filled: the loss is that of classes alone.
+CLASSES = dataclasses.replace(CONFIG, decoder_depth=0)
 PENALTY = PenaltySection(weight=2.0, elements=2)
 
 
@@ -144,7 +146,7 @@ class SometimesAlike(Augmentation):
 def test_the_penalty_joins_the_loss(samples):
     """It is 0 where copies of an event are turned alike, and else it is not."""
     task = masked_task(
-        *(drawn_pointmae(), samples, LOSSES),
+        *(dataclasses.replace(drawn_pointmae(), config=CLASSES), samples, LOSSES),
         augmentation=SometimesAlike(),
         penalty=PENALTY,
     )
@@ -162,8 +164,10 @@ def test_the_penalty_joins_the_loss(samples):
 def test_dropout_is_part_of_training_only(model, samples):
     """Rates of the original; each key drops other tokens, evaluation none."""
     rates = {"attention_dropout": 0.05, "drop_path": 0.25, "drop_path_uniform": True}
-    config = dataclasses.replace(CONFIG, head_dropout=0.5, dropout=0.1, **rates)
-    dropping = dataclasses.replace(model, config=config)
+    config = dataclasses.replace(CLASSES, head_dropout=0.5, dropout=0.1, **rates)
+    model, dropping = (
+        dataclasses.replace(model, config=one) for one in (CLASSES, config)
+    )
     batch = jax.tree.map(lambda leaf: np.asarray(leaf)[:2], samples)
 
     def losses(model):

@@ -139,10 +139,9 @@ def test_schedules_share_a_compiled_step():
 
 def test_micro_batches_make_the_same_step():
     """Equal to rounding: sums are added in another order."""
-    key = jax.random.key(1)
-    whole = gradients(TASK.loss, *TASK[:3], BATCH, key)
-    parts = BATCH.reshape(4, 1, 2, 3)
-    divided = gradients(TASK.loss, *TASK[:3], parts, key)
+    compiled = jax.jit(functools.partial(gradients, TASK.loss, *TASK[:3]))
+    parts, key = BATCH.reshape(4, 1, 2, 3), jax.random.key(1)
+    whole, divided = compiled(BATCH, key), compiled(parts, key)
     for index in (0, 2, 3):
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12),
@@ -209,7 +208,8 @@ def test_two_devices_make_the_same_step():
     assert len(placed.sharding.device_set) == 2
     ours = jax.jit(
         lambda b: gradients(task.loss, *task[:3], b, key, mesh))(placed)
-    other = gradients(task.loss, *task[:3], batch.reshape(4, 1, 4, 3), key)
+    other = jax.jit(
+        lambda b: gradients(task.loss, *task[:3], b, key))(batch.reshape(4, 1, 4, 3))
     for index in (0, 2):
         np.testing.assert_allclose(ours[index], other[index], rtol=1e-12)
     np.testing.assert_allclose(ours[1]["mean"], batch[1].mean(), rtol=1e-12)

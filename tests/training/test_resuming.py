@@ -1,6 +1,7 @@
 """Runs that go on with other settings, against runs that had them from the start."""
 
 import json
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -99,6 +100,7 @@ def test_a_schedule_of_the_total_is_extended_only_if_asked(data, tmp_path):
     """A killed extension makes the same bits as one that was not."""
     short, longer = (run_of(data, steps=n, optimizer=COSINE) for n in (2, 4))
     train(short, tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
     with pytest.raises(
         ArgumentError,
         match=r"steps=4: the run was started with 2.*'cosine'.*extend=True.*recorded",
@@ -112,7 +114,6 @@ def test_a_schedule_of_the_total_is_extended_only_if_asked(data, tmp_path):
     schedule = Schedule.of(longer.optimizer, 4)
     assert rates[-1] == float(learning_rate(schedule, 3))
 
-    train(short, tmp_path / "b")
     train(longer, tmp_path / "b", resume=True, extend=True, max_seconds=0.0)
     assert train(longer, tmp_path / "b", resume=True).complete
     assert weights(tmp_path / "a") == weights(tmp_path / "b")

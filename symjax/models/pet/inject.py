@@ -40,7 +40,7 @@ def inject_biases(model: PETModel, biases: Biases, key: PRNGKeyArray) -> PETMode
       >>> from symjax.models.pet import PETConfig, init_pet
       >>> from symjax.models.pet.inject import inject_biases
       >>> config = PETConfig(species=(1, 8), d_pet=8, d_node=8, d_head=8,
-      ...                    d_feedforward=8, num_heads=2)
+      ...                    d_feedforward=8, num_heads=2, num_gnn_layers=1)
       >>> plain, biases = init_pet(config, jax.random.key(0)), Biases(edge_harmonics=3)
       >>> model = inject_biases(plain, biases, jax.random.key(0))
       >>> model.config.biases.edge_harmonics, model.card["biases"]

@@ -111,7 +111,7 @@ def init_pet(config: PETConfig, key: Array, name: str = "pet") -> PETModel:
       >>> import jax
       >>> from symjax.models.pet import PETConfig, init_pet
       >>> config = PETConfig(species=(1, 8), d_pet=8, d_node=8, d_head=8,
-      ...                    d_feedforward=8, num_heads=2)
+      ...                    d_feedforward=8, num_heads=2, num_gnn_layers=1)
       >>> model = init_pet(config, jax.random.key(0))
       >>> sorted(model.parameters)
       ['baseline', 'network', 'scale']
@@ -170,7 +170,7 @@ def predict(model: PETModel, graph: Graph, **choices: Any) -> dict[str, Array]:
       >>> import jax
       >>> from symjax.models.pet import PETConfig, init_pet, pet_graph, predict
       >>> config = PETConfig(species=(1, 8), d_pet=8, d_node=8, d_head=8,
-      ...                    d_feedforward=8, num_heads=2)
+      ...                    d_feedforward=8, num_heads=2, num_gnn_layers=1)
       >>> model = init_pet(config, jax.random.key(0))
       >>> graph = pet_graph(config, ase.build.molecule("H2O"), dtype="float32")
       >>> predict(model, graph, forces=True)["forces"].shape

@@ -119,12 +119,11 @@ def predict_averaged(
         instance because the event has many more tokens at one of the elements.
 
     Example:
-      >>> from symjax.data.point_clouds import SMALL, generate_event, select_points
+      >>> from symjax.data.point_clouds import SMALL, generate_event
       >>> from symjax.models import load_model
       >>> from symjax.models.pointmae import predict_averaged
       >>> model = load_model("polarmae-events")
-      >>> event = select_points(generate_event(12, SMALL))
-      >>> prediction = predict_averaged(model, event, "C4")
+      >>> prediction = predict_averaged(model, generate_event(3, SMALL), "C2")
       >>> bool(abs(prediction.probabilities.sum(axis=1) - 1).max() < 1e-5)
       True
     """

@@ -12,8 +12,7 @@ from symjax.data.quantities import Target
 from symjax.models.pet import Evaluation, evaluate, pet_graph, predict
 
 ENERGY = {"targets": (Target("energy", "eV"),)}
-# Radii do not depend on messages: one layer is enough.
-ADAPTIVE = {"num_neighbors_adaptive": 5.0, "num_gnn_layers": 1, **ENERGY}
+ADAPTIVE = {"num_neighbors_adaptive": 5.0, **ENERGY}
 
 
 @pytest.mark.parametrize(
@@ -26,6 +25,7 @@ ADAPTIVE = {"num_neighbors_adaptive": 5.0, "num_gnn_layers": 1, **ENERGY}
             "cutoff_function": "Cosine",
             "zbl": True,
             "featurizer_type": "residual",
+            "num_gnn_layers": 2,
             **ENERGY,
         },
     ],
@@ -76,7 +76,7 @@ def test_isolated_atoms_have_finite_predictions():
 
 def test_numpy_graphs_and_parameters_may_be_closed_over():
     graph = build_graph(ethanol(), CUTOFF)
-    made = model(num_gnn_layers=1, **ENERGY)
+    made = model(**ENERGY)
 
     @jax.jit
     @jax.value_and_grad

@@ -49,8 +49,8 @@ def test_only_edges_that_the_model_sees_are_in_the_graph():
 
 def test_padding_and_joining_change_nothing():
     pair = [copper(), ethanol()]
-    small = {"num_gnn_layers": 1, "targets": (Target("energy", "eV"),)}
-    made = model(cutoff=5.5, num_neighbors_adaptive=6.0, **small)
+    energy = (Target("energy", "eV"),)
+    made = model(cutoff=5.5, num_neighbors_adaptive=6.0, targets=energy)
     parts = [pet_graph(ADAPTIVE, atoms) for atoms in pair]
     together = pet_graph(ADAPTIVE, pair)
     jax.tree.map(np.testing.assert_array_equal, join_graphs(parts), together)

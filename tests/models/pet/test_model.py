@@ -27,10 +27,9 @@ def test_bad_calls(case):
 def test_unknown_species():
     """Refused, and not numbers where a graph is traced: that structure's alone."""
     graph = roomy([ethanol(), ase.build.molecule("NH3")])
-    small = model(num_gnn_layers=1)
     with pytest.raises(StructureError, match=r"\[7\]: are atomic numbers that"):
-        predict(small, graph)
-    found = jax.jit(lambda graph: predict(small, graph, forces=True))(graph)
+        predict(model(), graph)
+    found = jax.jit(lambda graph: predict(model(), graph, forces=True))(graph)
     np.testing.assert_array_equal(np.isnan(found["energy"]), [False, True])
     atoms = graph.atom_mask
     unknown = (np.asarray(graph.structure) == 1)[atoms]

@@ -13,7 +13,7 @@ from symjax.models.pet.staged import traceable_atoms
 
 
 def test_stages_are_those_of_the_gnn_layers():
-    staged = staged_problem(model(), ethanol())
+    staged = staged_problem(model(num_gnn_layers=2), ethanol())
     assert staged.stages == (("node_0", "edge_0"), ("node_1", "edge_1"))
     assert set(staged.problem.outputs) == {
         *("energy", "dipole", "density/0+", "density/2+"),

@@ -1,7 +1,7 @@
 """A tiny model and a small event, shared by the tests of the model."""
 
 import pytest
-from small_models import EVENT_CONFIG, small_pointmae
+from small_models import EVENT_CONFIG, drawn_pointmae
 
 from symjax.data.point_clouds import SMALL, generate_event, pad_cloud, select_points
 
@@ -13,7 +13,7 @@ def config():
 
 @pytest.fixture(scope="session")
 def model():
-    return small_pointmae()
+    return drawn_pointmae()
 
 
 @pytest.fixture(scope="session")

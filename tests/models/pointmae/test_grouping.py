@@ -105,9 +105,10 @@ def published(x, e, config):
             inside = inside[np.argsort(-e[inside], kind="stable")]
             inside = inside[: config.group_points]
         else:
-            real = np.ones(len(inside), bool)
-            order = farthest_point_sampling(x[inside], real, config.group_points)
-            inside = inside[[i for i in order.tolist() if i >= 0]]
+            # All points with a mask: one program for any number of members.
+            real = np.isin(np.arange(len(x)), inside)
+            order = farthest_point_sampling(x, real, config.group_points, inside[0])
+            inside = np.array([i for i in order.tolist() if i >= 0])
         groups.append((int(center), inside.tolist()))
     return groups
 
