@@ -65,14 +65,14 @@ def test_most_severe_first():
     assert effects == sorted(effects, reverse=True)
 
 
-@pytest.mark.parametrize("variant", ["exact", "missing", "blind"])
+@pytest.mark.parametrize("variant", ["exact", "blind"])
 def test_float64(variant):
     found = diagnose(toys.report(variant, dtype="float64"))
     expected = {entry[:2] for entry in PLANTED[variant]}
     assert {(f.kind, f.irrep) for f in found.findings} == expected
 
 
-@pytest.mark.parametrize("variant", ["exact", "starved", "bottleneck", "late"])
+@pytest.mark.parametrize("variant", ["exact", "late"])
 def test_several_structures(variant):
     found = diagnose(toys.report(variant, num=2))
     expected = {entry[:2] for entry in PLANTED[variant]}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from symjax.metrics import Grid, accumulation, measure, streaming
-from symjax.so3 import FEATURE, MATRIX, VECTOR
+from symjax.so3 import FEATURE, MATRIX
 
 X = np.random.default_rng(0).normal(size=(7, 3))
 W = np.random.default_rng(1).normal(size=(3, 5))
@@ -15,7 +15,6 @@ W = np.random.default_rng(1).normal(size=(3, 5))
 
 def model(x):
     return {
-        "forces": x * jnp.tanh(x @ W[:, :1]),
         "edges": jnp.tanh((x[:, None] - x) @ W),
         "stress": x[:, :, None] * x[:, None, :] * jnp.tanh(x[:1, :1]),
     }
@@ -28,7 +27,7 @@ def model(x):
 )
 def test_a_call_is_added_in_chunks(memory, chunk, monkeypatch):
     options = {
-        "representations": {"forces": VECTOR, "edges": FEATURE, "stress": MATRIX},
+        "representations": {"edges": FEATURE, "stress": MATRIX},
         "max_degree": 2,
         "over": Grid(5, on_aliasing="report"),
     }

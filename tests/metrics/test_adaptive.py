@@ -131,7 +131,7 @@ def test_certificates_hold_for_signed_bands(seed):
 
 
 @pytest.mark.parametrize(
-    ("degree", "amplitude"), [(6, 0.1), (6, 1.0), (8, 0.3), (9, 0.1)]
+    ("degree", "amplitude"), [(6, 1.0), (9, 0.1)]
 )
 def test_energy_at_high_degree_only_is_caught(degree, amplitude):
     """1 + a Y_l: low rules see nothing or a wrong norm, until they resolve l.

@@ -255,8 +255,9 @@ class TestConsistency:
             # aliasing differs between the two placements of the grid
             np.testing.assert_allclose(a[name].content, b[name].content, atol=1e-4)
 
-    @pytest.mark.parametrize("memory", [2**30, 4 * 10**5])
-    @pytest.mark.parametrize("batch_size", [None, 1, 7])
+    @pytest.mark.parametrize(
+        ("memory", "batch_size"), [(2**30, 1), (4 * 10**5, None), (4 * 10**5, 7)]
+    )
     def test_batching_and_passes_change_nothing(self, memory, batch_size):
         reference = measure(self.model, X, **self.OPTIONS)
         how = {"memory": memory, "batch_size": batch_size}

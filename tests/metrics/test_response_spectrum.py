@@ -73,15 +73,15 @@ def test_a_measurement_keeps_them(measured):
 
 def test_in_pieces():
     """Large outputs are measured in pieces that may overlap: one sample counts once."""
-    x = np.concatenate([X] * 67)[:200]
-    outputs = {"vectors": Output(VECTOR, mask=np.arange(200) % 3 > 0)}
+    x = np.concatenate([X] * 27)[:80]
+    outputs = {"vectors": Output(VECTOR, mask=np.arange(80) % 3 > 0)}
     problem = Problem(lambda x: {"vectors": vectors(x)}, x, outputs)
     with jax.enable_x64(True):
         passed = []
         small = measure(
             problem,
             over=Grid(13),
-            memory=4_000_000,
+            memory=1_600_000,
             progress=lambda _, total: passed.append(total),
         )["vectors"]
         large = measure(problem, over=Grid(13))["vectors"]

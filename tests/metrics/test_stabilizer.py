@@ -22,6 +22,7 @@ from symjax.metrics import (
     accumulation,
     measure,
 )
+from symjax.metrics.orbit import respond_in_batches
 from symjax.models.pet import orbit_problem, pet_graph
 from symjax.so3 import FEATURE, MATRIX, SCALAR, VECTOR
 from symjax.so3.quadratures import quadrature
@@ -112,9 +113,8 @@ def test_equals_the_full_grid(name):
 def test_nested_rules_are_reduced_too(monkeypatch):
     """Squares have degree 4: exact under the nested rules from that degree on.
 
-    All of it is compiled, as for large outputs.
+    What is reduced is all compiled, as for large outputs.
     """
-    monkeypatch.setattr(accumulation, "HOST_BYTES", 0)
     x, found = molecule("C2H6")
 
     def low(x):
@@ -129,6 +129,7 @@ def test_nested_rules_are_reduced_too(monkeypatch):
     several = {"forces": found.permutations, "features": found.permutations}
     symmetry = SampleSymmetry(found.elements, several)
     problem = with_symmetry(low, x, kinds, symmetry)
+    monkeypatch.setattr(accumulation, "HOST_BYTES", 0)
     reduced = measure(problem, max_degree=4, over=Grid(9))
     for leaf in full:
         exact = full[leaf].totals()
@@ -259,13 +260,15 @@ def test_a_pet_on_a_symmetric_structure():
     elements = elements.reshape(-1, 3, 3)
     elements = np.concatenate([elements, -elements])
     weights = np.tile(np.repeat(rule.rule.weights / 24, 24), 2) / 2
-    rows = jax.lax.map(
-        lambda g: problem.function(problem.x @ g.T, *problem.args),
-        jnp.asarray(elements),
+    rows = respond_in_batches(
+        *(problem.function, problem.action, problem.x, elements),
+        args=problem.args,
+        keep=tuple(range(len(problem.outputs))),
         batch_size=64,
     )
+    rows = dict(zip(sorted(problem.outputs), rows, strict=True))
     for name, leaf in reduced.items():
-        u, mask = np.asarray(rows[name]), problem.outputs[name].mask
+        u, mask = rows[name], problem.outputs[name].mask
         kind = problem.outputs[name].representation
         z = u
         if kind == VECTOR:

@@ -60,8 +60,10 @@ class TestReferences:
                 ours[:, degree_slice(degree)], real.real, atol=1e-12
             )
 
-    @pytest.mark.parametrize("normalization", NORMALIZATIONS)
-    @pytest.mark.parametrize("cartesian_order", [True, False])
+    @pytest.mark.parametrize(
+        ("normalization", "cartesian_order"),
+        [("orthonormal", True), ("racah", False), ("4pi", True)],
+    )
     def test_equal_e3xs(self, normalization, cartesian_order):
         v = directions(10)
         options = {"cartesian_order": cartesian_order, "normalization": normalization}
@@ -97,10 +99,8 @@ class TestReferences:
 
 class TestIdentities:
     def test_orthonormal_by_quadrature(self):
-        max_degree = 8
-        rule = quadrature(2 * max_degree, "gauss")
-        harmonics = jax.jit(functools.partial(spherical_harmonics, max_degree))
-        y = np.asarray(harmonics(rule.points))
+        rule = quadrature(12, "gauss")
+        y = np.asarray(through_6(rule.points))
         gram = 4 * np.pi * y.T @ (rule.sphere_weights[:, None] * y)
         np.testing.assert_allclose(gram, np.eye(len(gram)), atol=1e-12)
 

@@ -35,8 +35,6 @@ ALL = [
     VECTOR,
     PSEUDOVECTOR,
     MATRIX,
-    spherical(0, -1),
-    spherical(1),
     spherical(3),
     spherical(3, -1, channels=True),
     direct_sum(SCALAR, VECTOR, PSEUDOVECTOR, MATRIX, spherical(2, -1)),
