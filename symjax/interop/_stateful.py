@@ -46,9 +46,9 @@ class StatefulCalculator(Calculator):
         Example:
           >>> import ase.build
           >>> from symjax.interop import SymjaxCalculator
-          >>> calculator = SymjaxCalculator("pet-ethanol")
+          >>> calculator = SymjaxCalculator("pet-ethanol", average=3)
           >>> calculator.calculate(ase.build.molecule("H2O"))
-          >>> sorted(calculator.results)
+          >>> [name for name in sorted(calculator.results) if "std" not in name]
           ['energies', 'energy', 'forces', 'free_energy']
         """
         super().calculate(atoms, properties, system_changes)

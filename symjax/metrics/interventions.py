@@ -165,14 +165,17 @@ def trace(
         rotations for the memory.
 
     Example:
-      >>> import ase.build
-      >>> from symjax.metrics import trace
-      >>> from symjax.models import load_model
-      >>> from symjax.models.pet import staged_problem
-      >>> water = ase.build.molecule("H2O")
-      >>> found = trace(staged_problem(load_model("pet-ethanol"), water), max_degree=1)
-      >>> found.errors["energy"].shape, found.units["energy"]
-      ((3,), 'eV')
+      >>> import jax.numpy as jnp
+      >>> from symjax.metrics import Output, Problem, StagedProblem, trace
+      >>> from symjax.so3 import SCALAR
+      >>> def function(x, shifts):
+      ...     h = 2 * x[0, :1]
+      ...     return {"y": (h + shifts.get("h", 0) + x[1, 1]).sum()}, {"h": h}
+      >>> problem = Problem(lambda x: function(x, {})[0], jnp.eye(3),
+      ...                   {"y": Output(SCALAR, "eV")})
+      >>> found = trace(StagedProblem(problem, (("h",),), function), max_degree=1)
+      >>> [round(float(error) ** 2, 4) for error in found.errors["y"]]
+      [1.6667, 0.3333]
     """
     run = StagedRun.of(staged, max_degree, rule, execution)
     shifts: dict[str, np.ndarray] = {}

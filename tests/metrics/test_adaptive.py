@@ -130,9 +130,7 @@ def test_certificates_hold_for_signed_bands(seed):
     assert_holds(*(measure(problem, over=over, max_degree=6) for over in OVER))
 
 
-@pytest.mark.parametrize(
-    ("degree", "amplitude"), [(6, 1.0), (9, 0.1)]
-)
+@pytest.mark.parametrize(("degree", "amplitude"), [(6, 1.0), (9, 0.1)])
 def test_energy_at_high_degree_only_is_caught(degree, amplitude):
     """1 + a Y_l: low rules see nothing or a wrong norm, until they resolve l.
 

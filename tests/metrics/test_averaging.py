@@ -88,9 +88,7 @@ def spectra_of_polynomials():
         return response_spectra(problem(), max_degree=6)
 
 
-@pytest.mark.parametrize(
-    "average", ["C1", "D3h", "Td", "O", "I", 3]
-)
+@pytest.mark.parametrize("average", ["C1", "D3h", "Td", "O", "I", 3])
 def test_the_error_of_every_average_is_predicted(average):
     with jax.enable_x64(True):
         rotations = rotations_of(average, True)

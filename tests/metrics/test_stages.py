@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from planted_causes import network
-from small_models import TINY, small_pet
+from small_models import drawn_pet, small_pet
 
 from symjax.errors import ArgumentError, ModelError
 from symjax.metrics import (
@@ -15,14 +15,13 @@ from symjax.metrics import (
     trace,
 )
 from symjax.models.biases import Biases
-from symjax.models.pet import PETConfig, init_pet, staged_problem
+from symjax.models.pet import staged_problem
 
 
 @pytest.mark.parametrize("kind", ["feedforward", "residual"])
 def test_shifts_of_nothing_change_nothing(kind):
     """Stages are seen and left alone in both kinds of featurizer."""
-    config = PETConfig((1, 8), **{**TINY, "num_gnn_layers": 2}, featurizer_type=kind)
-    model = init_pet(config, jax.random.key(0))
+    model = drawn_pet((1, 8), num_gnn_layers=2, featurizer_type=kind, directions=1.0)
     staged = staged_problem(model, ase.build.molecule("H2O"))
     problem, run = staged.problem, jax.jit(staged.function)
     outputs = jax.jit(problem.function)(problem.x, *problem.args)
