@@ -23,11 +23,10 @@ def texts_of(axis):
 
 @functools.cache
 def drawn(make, layers):
-    """A figure as it is drawn, and what measures its texts."""
+    """A figure with its layout, and what measures its texts."""
     figure = make(fake_report.report(layers=layers, max_degree=6, resolved=False))
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return figure, canvas.get_renderer()
+    figure.draw_without_rendering()
+    return figure, figure.canvas.get_renderer()
 
 
 @pytest.mark.parametrize("make", [figures.content_figure, figures.error_figure])

@@ -5,18 +5,18 @@ import ase.build
 import jax
 import numpy as np
 import pytest
-from small_models import small_pet
+from small_models import drawn_pet
 
 from symjax.errors import SymjaxError
 from symjax.metrics import Survey
 from symjax.runs import Destination, Options, survey_structures
 
-OPTIONS = Options(max_degree=2)
+OPTIONS = Options(max_degree=1)
 
 
 @pytest.fixture(scope="module")
 def model():
-    return small_pet()
+    return drawn_pet((1, 6, 8))
 
 
 def molecules(num):

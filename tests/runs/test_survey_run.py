@@ -13,7 +13,7 @@ import chemiscope
 import numpy as np
 import pytest
 from pydantic import TypeAdapter
-from small_models import small_pet
+from small_models import drawn_pet
 
 from symjax.errors import ArgumentError, SymjaxError
 from symjax.interop.foreign_sources import CalculatorSource
@@ -28,17 +28,20 @@ from symjax.report.survey_schema import SurveyFile
 from symjax.runs import Destination, Options, survey_structures
 from symjax.runs import survey_run as surveys
 
-OPTIONS = Options(max_degree=2)
+OPTIONS = Options(max_degree=1)
 
 
 @pytest.fixture(scope="module")
 def model():
-    return small_pet()
+    return drawn_pet((1, 6, 8))
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def small(monkeypatch):
-    """Packs of few structures, so that there is something to interrupt."""
+    """Packs of few structures and one size, so that one program measures all tests.
+
+    There are many of them, so that there is something to interrupt.
+    """
     monkeypatch.setattr(Packing, "capacity", lambda self, width: 12)
     monkeypatch.setattr(surveys, "STRUCTURES_PER_BLOCK", 8)
 
@@ -65,7 +68,7 @@ def stop_at(visited):
     return watch
 
 
-def test_killed_twice_and_resumed_to_the_same_bits(model, tmp_path, small):
+def test_killed_twice_and_resumed_to_the_same_bits(model, tmp_path):
     structures = molecules(30)
     structures["unknown"] = ase.Atoms("U")
     over = Survey(8, until=0.001, minimum=10, rounds=2)
@@ -112,7 +115,7 @@ def no_file_larger_than(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_resumed_after_a_full_disk(model, tmp_path, small):
+def test_resumed_after_a_full_disk(model, tmp_path):
     given = model, molecules(30), Survey(8)
     survey_structures(*given, tmp_path / "a", options=OPTIONS)
     size = (tmp_path / "a" / "survey.jsonl").stat().st_size
@@ -131,7 +134,7 @@ def test_resumed_after_a_full_disk(model, tmp_path, small):
 def test_a_survey_with_strata_says_so_and_is_resumed_with_the_same(model, tmp_path):
     structures = molecules(12)
     kinds = {label: len(atoms) for label, atoms in structures.items()}
-    over = Survey(6, until=0.9, minimum=8, of="population")
+    over = Survey(8, until=0.9, minimum=8, of="population")
 
     def run(into, strata):
         return survey_structures(
