@@ -113,7 +113,7 @@ def test_files(tmp_path):
     before = dict(matplotlib.rcParams)
     loaded = "matplotlib.pyplot" in sys.modules
     paths = figures.save_figures(
-        fake_report.report(layers=1, structures=1), tmp_path, ["png", "svg", "pdf"]
+        fake_report.report(layers=0, structures=1), tmp_path, ["png", "svg", "pdf"]
     )
     assert len(paths) == 6
     starts = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}

@@ -8,7 +8,7 @@ import pytest
 from fake_model import molecules
 from fake_report import totals_of
 
-from symjax.report import ReportError, read_report
+from symjax.report import ReportError, read_report, read_results
 from symjax.report.files import REPORT_FILE
 from symjax.report.storage import to_json
 from symjax.runs import Destination, Options, measure_items, run
@@ -40,6 +40,7 @@ class TestJournal:
         lines = (folder / JOURNAL_FILE).read_text().splitlines()
         labels = [json.loads(line)["label"] for line in lines[1:]]
         assert labels == ["H2O", "CH3OH"]
+        assert [*dict.fromkeys(read_results(folder)["structure"])] == labels
 
     def test_resumed_run_equals_an_uninterrupted_one(
         self, model, tmp_path, monkeypatch
