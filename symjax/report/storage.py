@@ -1,5 +1,6 @@
 """Reading, validating and writing reports."""
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,7 +80,12 @@ def header_to_json(
 
 def plain(value: Any) -> Any:
     """A :class:`~symjax.report.stored.Record` as data that JSON can hold."""
-    return _plain(TypeAdapter(type(value)), value)
+    return _plain(_adapter_of(type(value)), value)
+
+
+@functools.cache
+def _adapter_of(kind: type) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def _plain(adapter: TypeAdapter[Any], value: Any) -> Any:
