@@ -2,11 +2,10 @@
 
 import ase.io
 import pytest
-from small_models import drawn_pointmae
+from small_models import EVENT_CONFIG, POINT_MAE
 from water_runs import frames, settings
 
 from symjax.data.point_clouds import SMALL, generate_event, write_events
-from symjax.models import save_model
 from symjax.training import parse_run
 from symjax.training.problems import atoms_problem, events_problem
 
@@ -26,21 +25,21 @@ class StopError(Exception):
 
 
 def test_events_on_both_sides_are_counted(tmp_path, monkeypatch):
-    def stop(*given):
+    def stop(config, *given):
+        assert config == EVENT_CONFIG
         raise StopError
 
     monkeypatch.setattr("symjax.training.problems.prepare_events", stop)
     events = [generate_event(seed, SMALL) for seed in (12, 27, 30)]
     write_events(tmp_path / "training.h5", events[:2])
     write_events(tmp_path / "validation.h5", events[1:])
-    save_model(drawn_pointmae(), tmp_path / "model")
     files = {name: str(tmp_path / f"{name}.h5") for name in ("training", "validation")}
     run = parse_run(
         {
             "kind": "events",
             "steps": 1,
             "data": {**files, "num_points": 1000},
-            "model": {"initial": str(tmp_path / "model")},
+            "model": {"hyperparameters": POINT_MAE},
         }
     )
     with (

@@ -9,10 +9,11 @@ import textwrap
 import ase.io
 import numpy as np
 import pytest
+from small_models import drawn_pet
 from water_runs import ENERGY, frames, settings
 
 from symjax.errors import ArgumentError
-from symjax.models import load_model
+from symjax.models import load_model, save_model
 from symjax.training import parse_run, read_table, train
 from symjax.training.logs import METRICS, TRAJECTORY, VALIDATION
 from symjax.training.optimisation import Schedule, learning_rate
@@ -26,12 +27,16 @@ COSINE = {"warmup": 2, "learning_rate": 1e-2}
 def data(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "frames.xyz"
     ase.io.write(path, frames())
+    save_model(drawn_pet((1, 7, 8)), path.with_name("model"))
     return path
 
 
 def run_of(data, **changes):
+    """Trains a part of the model beside its data: few arrays are saved and compiled."""
     plain = {"steps": 4, "optimizer": CONSTANT, "validate_every": 0, "targets": ENERGY}
-    return parse_run(settings(data, **{**plain, **changes}))
+    model = {"initial": str(data.with_name("model")), "refit_baselines": True}
+    model["trainable"] = ["gnn_layers.0.compress"]
+    return parse_run(settings(data, model=model, **{**plain, **changes}))
 
 
 @pytest.fixture(scope="module")
@@ -157,10 +162,10 @@ def test_what_changes_the_numbers_is_refused(data, changes, match):
         changes_of(run_of(data), run_of(data, **changes), 2)
 
 
-def test_other_data_under_the_same_name_are_refused(tmp_path):
+def test_other_data_under_the_same_name_are_refused(data, tmp_path):
     """As many structures of the same species, of which every number is another."""
-    path, folder = tmp_path / "frames.xyz", tmp_path / "run"
-    ase.io.write(path, frames())
+    shutil.copytree(data.parent, tmp_path / "data")
+    path, folder = tmp_path / "data" / "frames.xyz", tmp_path / "run"
     stop_after(run_of(path), folder, 1)
     before = (folder / "run.json").read_bytes()
     ase.io.write(path, frames()[::-1])

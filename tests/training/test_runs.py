@@ -11,11 +11,11 @@ import jax
 import numpy as np
 import pytest
 import water_runs
-from small_models import POINT_MAE
+from small_models import drawn_pointmae
 from water_runs import TINY, frames
 
 from symjax.errors import ArgumentError, StructureError
-from symjax.models import load_model
+from symjax.models import load_model, save_model
 from symjax.training import TrainingError, parse_run, read_table, train
 from symjax.training.logs import METRICS, TRAJECTORY, VALIDATION
 
@@ -266,6 +266,7 @@ def test_events_are_trained_by_the_same_loop(tmp_path):
 
     A frozen encoder stays, whatever the weight decay; its batch norms follow the data.
     """
+    save_model(drawn_pointmae(), tmp_path / "initial")
     run = parse_run(
         {
             "kind": "events",
@@ -280,18 +281,17 @@ def test_events_are_trained_by_the_same_loop(tmp_path):
             "data": {"num_training": 4, "num_validation": 2, "num_points": 200},
             "batch": {"max_structures": 2},
             "losses": {"segmentation": 1.0},
-            "model": {"hyperparameters": POINT_MAE},
+            "model": {"initial": str(tmp_path / "initial")},
         }
     )
-    stopped = train(run, tmp_path / "run", max_seconds=0.0)
-    assert stopped.step == 1
+    assert train(run, tmp_path / "run", max_seconds=0.0).step == 1
     trained = train(run, tmp_path / "run", resume=True)
     metrics = read_table(tmp_path / "run" / METRICS)
     parts = metrics["chamfer"] + metrics["energy"] + metrics["focal"]
     np.testing.assert_allclose(parts, metrics["loss"], rtol=1e-5)
     assert np.mean(metrics["loss"][-5:]) < 0.8 * np.mean(metrics["loss"][:5])
     assert 0 <= trained.errors["accuracy"] <= 1
-    old, new = stopped.model.parameters, trained.model.parameters
+    old, new = drawn_pointmae().parameters, trained.model.parameters
     encoders = (each["params"]["encoder"] for each in (old, new))
     jax.tree.map(np.testing.assert_array_equal, *encoders)
     assert np.abs(new["params"]["decoder"]["transformer"]["norm"]["beta"]).max() > 0

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_models import small_pet
+from small_models import drawn_pet
 
 from symjax.data import GraphShape, graph_shape
 from symjax.errors import StructureError
@@ -19,7 +19,7 @@ LAYERS = "node_heads.energy.0"
 
 @pytest.fixture(scope="module")
 def model():
-    return small_pet()
+    return drawn_pet((1, 6, 8))
 
 
 def molecules():
