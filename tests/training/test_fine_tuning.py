@@ -1,6 +1,7 @@
 """Fine-tuning on other references of energies, other species and other targets."""
 
 import contextlib
+import copy
 import dataclasses
 import warnings
 
@@ -118,10 +119,9 @@ def test_labels_far_from_new_baselines_are_warned_of(files, tmp_path):
         atoms_problem(run)
 
 
-@pytest.mark.parametrize("factor", [-1.0, 1 / 23.06, 0.529, 3.4, 1.0])
-@pytest.mark.parametrize("quantity", ["energy", "forces"])
-def test_labels_that_are_a_multiple_of_predictions(files, quantity, factor):
-    """Another unit or sign than was said is refused; a weak model is warned of."""
+@pytest.fixture(scope="module")
+def foretold(files):
+    """A run, its initial model, its configuration, and structures it is right about."""
     run = settings("frames.xyz", files / "initial", refit_baselines=True)
     run["targets"] = {"energy": {"energy_unit": "eV", "forces": "forces"}}
     run = parse_run(run)
@@ -132,6 +132,15 @@ def test_labels_that_are_a_multiple_of_predictions(files, quantity, factor):
         found = predict(initial, pad_graph(graph, GraphShape(4, 3, 1)), forces=True)
         atoms.info["energy"] = float(found["energy"][0])
         atoms.arrays["forces"] = np.asarray(found["forces"])[: len(atoms)]
+    return run, initial, config, made
+
+
+@pytest.mark.parametrize("factor", [-1.0, 1 / 23.06, 0.529, 3.4, 1.0])
+@pytest.mark.parametrize("quantity", ["energy", "forces"])
+def test_labels_that_are_a_multiple_of_predictions(foretold, quantity, factor):
+    """Another unit or sign than was said is refused; a weak model is warned of."""
+    run, initial, config, made = copy.deepcopy(foretold)
+    for atoms in made:
         rows = atoms.info if quantity == "energy" else atoms.arrays
         rows[quantity] = factor * rows[quantity]
     data, labels = (

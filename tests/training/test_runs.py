@@ -116,6 +116,7 @@ def test_a_stopped_run_goes_on_to_the_bit(whole, tmp_path):
     assert stopped.step == 1
     with pytest.raises(KeyboardInterrupt, match="after step 2; resume"):
         train(run, tmp_path / "run", resume=True, watch=interrupt)
+    assert (tmp_path / "run" / "checkpoints" / "2").is_dir()
     assert train(run, tmp_path / "run", resume=True).complete
     same_files(folder, tmp_path / "run")
 

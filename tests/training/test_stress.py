@@ -5,18 +5,17 @@ import ase.units
 import jax
 import numpy as np
 import pytest
-from water_runs import TINY
+from small_models import drawn_pet
 
 from symjax.data import GraphShape
 from symjax.data.quantities import Target
 from symjax.errors import StructureError
-from symjax.models.pet import PETConfig, init_pet, predict
+from symjax.models.pet import PETConfig, predict
 from symjax.training import parse_run
 from symjax.training.atomistic import atomistic_task
 from symjax.training.baselines import loss_units
 from symjax.training.batches import collate, prepare_data
 from symjax.training.fitted import labels_of
-from symjax.training.optimisation import gradients
 from symjax.training.sections import TargetSection
 from symjax.training.validation import validation_errors
 
@@ -29,14 +28,14 @@ def film(**info):
 
 
 TARGETS = {"energy": TargetSection(energy_unit="eV", forces="forces", stress="stress")}
-CONFIG = PETConfig((29,), (Target("energy", "eV"),), **TINY)
+CONFIG = drawn_pet((29,)).config
 
 
 def test_a_slab_is_fitted_in_its_plane():
     """Four of nine components count; loss and errors do not depend on the others."""
     labels = labels_of(TARGETS, CONFIG)
     batches, sizes, errors = [], [], []
-    model = init_pet(CONFIG, jax.random.key(0))
+    model = drawn_pet((29,))
     run = parse_run(
         {
             "steps": 1,
@@ -66,9 +65,9 @@ def test_a_slab_is_fitted_in_its_plane():
     expected = np.sqrt(np.mean(plane**2))
     assert errors[0]["stress_rmse"] == pytest.approx(expected, rel=1e-5)
     task = atomistic_task(model, labels, size)
-    lead = jax.tree.map(lambda leaf: np.asarray(leaf)[None, None], batch)
-    fitted = jax.jit(lambda key: gradients(task.loss, *task[:3], lead, key)[3])
-    values = [float(fitted(jax.random.key(seed))["stress"]) for seed in (0, 1)]
+    totals = task.loss.totals(batch)
+    terms = jax.jit(lambda key: task.loss(*task[:3], batch, key, totals)[1][1])
+    values = [float(terms(jax.random.key(seed))["stress"]) for seed in (0, 1)]
     assert np.isfinite(values).all()
     assert min(values) > 0
 
