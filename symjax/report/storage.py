@@ -80,7 +80,7 @@ def header_to_json(
 
 def plain(value: Any) -> Any:
     """A :class:`~symjax.report.stored.Record` as data that JSON can hold."""
-    return _plain(_adapter_of(type(value)), value)
+    return _plain(_adapter_of(value.__class__), value)
 
 
 @functools.cache
