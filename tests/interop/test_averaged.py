@@ -50,7 +50,7 @@ def copper():
 
 
 @pytest.mark.parametrize(
-    "average", [None, "O", "Ci", finite_group("D3"), 3, "random"], ids=str
+    "average", [None, "O", finite_group("D3"), 2, "random"], ids=str
 )
 def test_an_exact_calculator_stays_as_it_is(average):
     """1e-10 is round-off of sums over some hundred pairs within EMT."""
@@ -69,7 +69,7 @@ def test_an_exact_calculator_stays_as_it_is(average):
         assert calculator.rotations.elements.shape == (24, 3, 3)
 
 
-@pytest.mark.parametrize("average", ["O", "Oh", 2, 5])
+@pytest.mark.parametrize("average", ["Oh", 2])
 def test_averages_in_closed_form(average):
     """Components of l = 2 vanish: what is left of the axes is their mean."""
     atoms = ase.build.molecule("H2CO")
