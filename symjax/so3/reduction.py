@@ -224,11 +224,13 @@ def _polyhedral_frames(elements: np.ndarray, group: np.ndarray) -> list[np.ndarr
             best, most = None, 1
             others = [axis for axis, _ in axes if abs(axis @ a) < 1 - 1e-9]
             for c in others or [_across(a)]:
-                targets = [_across(b)]
+                if most == len(proper):
+                    break  # none has more
+                back, targets = frame(a, c).T, [_across(b)]
                 if others:
                     targets = list(both[np.abs(both @ b - c @ a) < 1e-8])
                 for d in targets:
-                    q = frame(b, d) @ frame(a, c).T
+                    q = frame(b, d) @ back
                     common = _num_common(q @ proper @ q.T, group)
                     if common > most:
                         best, most = q, common

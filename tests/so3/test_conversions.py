@@ -47,7 +47,7 @@ def test_converters_are_inverse_on_any_axis(to, back, normalization):
     np.testing.assert_allclose(again, x, rtol=1e-13, atol=1e-14)
 
 
-@pytest.mark.parametrize("normalization", E3NN_NAMES)
+@pytest.mark.parametrize("normalization", ["orthonormal", "racah"])
 def test_harmonics_become_e3nns(normalization):
     irreps = e3nn_jax.s2_irreps(DEGREE, p_val=1, p_arg=-1)
     options = {"normalize": True, "normalization": E3NN_NAMES[normalization]}
@@ -84,13 +84,12 @@ def test_e3nns_irreps_act_as_in_e3nn():
         np.testing.assert_allclose(ours, matrix[part, part] @ x, atol=1e-12)
 
 
-@pytest.mark.parametrize("sigma", [1, -1])
-def test_rotated_features_are_rotated_by_e3nn(sigma):
+def test_rotated_features_are_rotated_by_e3nn():
     """e3nn's matrices act on converted features as ours do on those before."""
     element = -np.asarray(haar(jax.random.key(1), 1))[0]
     x = np.random.default_rng(1).normal(size=(DEGREE + 1) ** 2)
     rotations = wigner_d(DEGREE, -element)
-    parities = [Irrep(degree, sigma).parity for degree in range(DEGREE + 1)]
+    parities = [Irrep(degree, 1).parity for degree in range(DEGREE + 1)]
     moved = np.concatenate(
         [
             parity * np.asarray(matrix) @ x[degree_slice(degree)]
