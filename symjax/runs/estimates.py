@@ -53,11 +53,11 @@ def estimate_items(
 
     Example:
       >>> import ase.build
-      >>> from symjax.models import load_model
+      >>> from symjax.interop.foreign_sources import CalculatorSource
       >>> from symjax.runs import Options, estimate_items
       >>> waters = {"a": ase.build.molecule("H2O"), "b": ase.build.molecule("H2O")}
-      >>> options = Options(max_degree=1)
-      >>> (label, found), = estimate_items(load_model("pet-ethanol"), waters, options)
+      >>> source, options = CalculatorSource("ase.calculators.emt:EMT"), Options(1)
+      >>> (label, found), = estimate_items(source, waters, options)
       >>> label, found.number, found.cost.num_elements
       ('a', 2, 96)
     """

@@ -120,15 +120,15 @@ def survey_structures(
     Example:
       >>> import tempfile
       >>> import ase.build
+      >>> from symjax.interop.foreign_sources import CalculatorSource
       >>> from symjax.metrics import Survey
-      >>> from symjax.models import load_model
       >>> from symjax.runs import survey_structures
       >>> molecules = {name: ase.build.molecule(name) for name in ("H2O", "CH4")}
+      >>> source = CalculatorSource("ase.calculators.emt:EMT")
       >>> with tempfile.TemporaryDirectory() as folder:
-      ...     report = survey_structures(
-      ...         load_model("pet-ethanol"), molecules, Survey(8), f"{folder}/out")
-      >>> report.pool.names
-      ('energy', 'forces')
+      ...     report = survey_structures(source, molecules, Survey(8), f"{folder}/out")
+      >>> report.pool.error("forces").value < 1e-6
+      True
     """
     into = Destination.of(into)
     folder = into.path
