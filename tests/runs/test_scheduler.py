@@ -64,14 +64,16 @@ def scheduler():
         "distributed.scheduler.allowed-failures": 0,
         # On a busy machine a worker takes longer to start again than a cluster waits.
         "distributed.deploy.lost-worker-timeout": "300s",
+        # What workers import is imported once, for that which takes its place too.
+        "distributed.worker.multiprocessing-method": "forkserver",
     }
-    with (
-        dask.config.set(again),
-        distributed.LocalCluster(
+    with dask.config.set(again):
+        processes = distributed.utils.get_mp_context()
+        processes.set_forkserver_preload(["distributed", "symjax.runs.scheduler"])
+        with distributed.LocalCluster(
             n_workers=1, threads_per_worker=1, dashboard_address=None, silence_logs=50
-        ) as cluster,
-    ):
-        yield cluster.scheduler_address
+        ) as cluster:
+            yield cluster.scheduler_address
 
 
 def report_here(folder, name, *options):
