@@ -112,7 +112,7 @@ def test_columns_are_written_again_on_resuming(model, tmp_path):
 
 
 class TestMemory:
-    NUMBER = 150
+    NUMBER = 110
 
     @pytest.fixture
     def cheap(self, model, monkeypatch):

@@ -270,8 +270,8 @@ class TestFailures:
         assert "less memory" in report.failed[0].failure.message
 
     def test_what_no_machine_has_memory_for_is_not_tried(self, model, tmp_path):
-        # A cell in units of another kind: each atom has 400,000 neighbors.
-        tiny = ase.Atoms("H", cell=[0.1] * 3, pbc=True)
+        # A cell in units of another kind: each atom has more than 100,000 neighbors.
+        tiny = ase.Atoms("H", cell=[0.15] * 3, pbc=True)
         structures = {"tiny": tiny, **molecules("H2O")}
         report = measure_items(model, structures, OPTIONS, tmp_path / "out")
         assert [s.label for s in report.measured] == ["H2O"]
