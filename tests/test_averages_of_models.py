@@ -81,13 +81,13 @@ def test_an_event():
     model = drawn_pointmae()
     event = prepare_cloud(model, "a", generate_event(12, SMALL))
     result = measure(
-        event_problem(model, event, layers="none"), over=Grid(7), max_degree=3
+        event_problem(model, event, layers="none"), over=Grid(5), max_degree=2
     )
     leaf = result["class_probabilities"]
     averaged = measure(
         averaged_problem(model, event, "D2", tokens="frozen"),
-        over=Grid(7),
-        max_degree=3,
+        over=Grid(5),
+        max_degree=2,
     )["class_probabilities"]
     predicted = leaf.response.after("D2")
     assert predicted.error == pytest.approx(
