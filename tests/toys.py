@@ -207,16 +207,10 @@ def report(variant, num=1, layers="all", dtype="float32"):
 
 
 @functools.cache
-def traps(variant):
-    """What is found on a tetrahedron, and the check."""
-    return symmetry_traps(problem(variant), "tetrahedron")
-
-
-@functools.cache
 def diagnosis(variant):
-    """What is found in it, with traps where one is planted; others have the same."""
-    one = traps("trapped" if variant == "trapped" else "exact")
-    return diagnose(report(variant), traps=[one])
+    """What is found in it, traps of a tetrahedron included."""
+    traps = [symmetry_traps(problem(variant), "tetrahedron")]
+    return diagnose(report(variant), traps=traps)
 
 
 def without_layers(whole, keep=lambda leaf: leaf.kind == "output"):
