@@ -12,6 +12,10 @@ _MAXIMUM_BINS = 5e4
 # Bins that must remain along the shortest direction once vesin reduces their number.
 _MINIMUM_BINS = 4
 
+# For a smaller cutoff, in angstrom, pairs are sought in bins of this size, or of that
+# of the cell if it is less: vesin takes a hundred times as long to visit tiny ones.
+_SMALLEST_BIN = 0.5
+
 # Up to this many pairs of atoms and images, all are compared where vesin cannot be
 # used. ASE also sorts into bins, and takes minutes for many bins along one direction
 # and many images along another.
@@ -34,12 +38,17 @@ def find_pairs(
     cutoff: float,
 ) -> Pairs:
     """Pairs with ``|r_j - r_i + S @ cell| < cutoff``, in no particular order."""
-    if vesin_is_safe(positions, cell[pbc], cutoff):
+    bins = max(cutoff, _face_distances(cell[pbc]).min(initial=_SMALLEST_BIN))
+    if vesin_is_safe(positions, cell[pbc], bins):
         # Imported here, as vesin imports PyTorch where that is installed.
         import vesin
 
-        neighbor_list = vesin.NeighborList(cutoff=cutoff, full_list=False)
-        return Pairs(*neighbor_list.compute(positions, cell, pbc, "ijSd"))
+        neighbor_list = vesin.NeighborList(cutoff=bins, full_list=False)
+        found = Pairs(*neighbor_list.compute(positions, cell, pbc, "ijSd"))
+        if bins == cutoff:
+            return found
+        near = found.distances < cutoff
+        return Pairs(*(part[near] for part in found))
     images = _images(cell, pbc, cutoff)
     if len(positions) ** 2 * np.prod(2.0 * images + 1) <= _MOST_COMPARED:
         return _compare_all(positions, cell, pbc, cutoff, images)
@@ -48,6 +57,11 @@ def find_pairs(
     )
     half = _one_of_each(first, second, shifts)
     return Pairs(first[half], second[half], shifts[half], distances[half])
+
+
+def _face_distances(rows: Float[np.ndarray, "periodic 3"]) -> Float[np.ndarray, "_"]:
+    """Distances between opposite faces of a cell, along each of its vectors."""
+    return 1 / np.linalg.norm(np.linalg.pinv(rows), axis=0)
 
 
 def _one_of_each(
@@ -67,9 +81,7 @@ def _images(
 ) -> Int[np.ndarray, "3"]:
     """Largest shift, along each cell vector, of a neighbor of an atom in the cell."""
     images = np.zeros(3, int)
-    # Distances between opposite faces.
-    faces = 1 / np.linalg.norm(np.linalg.pinv(cell[pbc]), axis=0)
-    images[pbc] = np.floor(cutoff / faces) + 1
+    images[pbc] = np.floor(cutoff / _face_distances(cell[pbc])) + 1
     return images
 
 
@@ -112,8 +124,8 @@ def vesin_is_safe(
     direction much shorter than the others none is left, and vesin divides by zero: two
     atoms 2000 angstrom apart in a plane are enough.
     """
-    # Distances between opposite faces of the cell, and extents elsewhere.
-    faces = 1 / np.linalg.norm(np.linalg.pinv(rows), axis=0)
+    # Along the cell, and extents elsewhere.
+    faces = _face_distances(rows)
     extents = np.ptp(positions, axis=0)
     if len(rows) in (0, 3):
         lengths = extents if len(rows) == 0 else faces

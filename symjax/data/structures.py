@@ -98,12 +98,7 @@ def check_structure(
     """
     check_without_distances(atoms, known_species, index)
     positions = atoms.positions.astype(np.float64)
-    cell = periodic_cell(atoms)
-    faces = 1 / np.linalg.norm(np.linalg.pinv(cell[atoms.pbc]), axis=0)
-    # Not just MINIMUM_DISTANCE: vesin would take a hundred times as long to visit bins
-    # of that size.
-    cutoff = max(MINIMUM_DISTANCE, faces.min(initial=0.5))
-    pairs = find_pairs(positions, cell, atoms.pbc, cutoff)
+    pairs = find_pairs(positions, periodic_cell(atoms), atoms.pbc, MINIMUM_DISTANCE)
     check_distances(pairs.first, pairs.second, pairs.distances, index)
 
 

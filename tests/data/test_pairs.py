@@ -52,6 +52,18 @@ def test_every_pair_once(case):
     assert ours == right
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_a_tiny_cutoff(case):
+    """Less than the bins in which pairs are sought."""
+    cell, pbc = CASES[case]
+    positions = np.array([[0, 0, 0], [0.03, 0, 0], [0.2, 0, 0], [2, 1, 0.0]])
+    given = positions, cell, np.array(pbc), 0.05
+    found = both_ways(_pairs.find_pairs(*given))
+    assert found == both_ways(_pairs._compare_all(*given, _pairs._images(*given[1:])))
+    assert found >= {(0, 1, 0, 0, 0), (1, 0, 0, 0, 0)}
+    assert (0, 2, 0, 0, 0) not in found
+
+
 @pytest.mark.parametrize("cell", [[0.02, 3000, 3000], [3000, 0.02, 0.02]])
 def test_thin_cells(cell):
     graph = build_graph(ase.Atoms("H", cell=cell, pbc=True), 0.5)
