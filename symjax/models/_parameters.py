@@ -16,6 +16,10 @@ Initial = Callable[..., Any]
 """Draws a parameter from a random key and its shape."""
 
 
+# The key of networks of which only the shapes of parameters are asked for.
+_SHAPES = "shapes"
+
+
 def _nothing(shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
     """What stands for a parameter where only shapes are asked for."""
     return jax.lax.broadcast(np.zeros((), dtype), shape)
@@ -38,9 +42,9 @@ class Module(nn.Module):
           flax.errors.ScopeParamShapeError: It has another shape than ``init_args[0]``.
         """
         if not self.has_variable("params", name):
-            key = self.scope.rngs.get("params")
-            if key is None and self.is_initializing():
+            if self.scope.has_rng(_SHAPES):
                 return self.variable("params", name, _nothing, *init_args).value
+            key = self.scope.rngs.get("params")
             if key is None or isinstance(key.rng, jax.core.Tracer):
                 return super().param(name, init_fn, *init_args, **init_kwargs)
             # Computed now, even while the network is traced.
@@ -148,7 +152,7 @@ def fresh_variables(
     """
     init = functools.partial(module.init, mutable=list(collections))
     if key is None:
-        return jax.eval_shape(functools.partial(init, {}), *inputs)
+        return jax.eval_shape(init, {_SHAPES: jax.random.key(0)}, *inputs)
     variables: dict[str, Any] = {}
 
     def initialise(*inputs: Any) -> None:

@@ -67,6 +67,8 @@ def test_shapes_are_those_of_what_is_drawn():
     shapes = ours.fresh_variables(_Network(), None, inputs, ("params",))
     drawn = ours.fresh_variables(_Network(), KEY, inputs, ("params",))
     assert jax.tree.map(np.shape, drawn) == jax.tree.map(lambda x: x.shape, shapes)
+    with pytest.raises(flax.errors.InvalidRngError, match="params"):
+        _Network().init({}, *inputs)
     # With a key that is traced, and in a program of the caller.
     traced = jax.jit(_Network().init)(KEY, *inputs)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 3e-7), drawn, traced)
