@@ -119,7 +119,8 @@ class ResultsFile:
             for text in values[name]
         )
         with self._open("r+", len(rows), texts) as file:
-            first, stop = file["row"].shape[0], file["row"].shape[0] + len(rows)
+            first = file["row"].shape[0]
+            stop = first + len(rows)
             values["row"] = list(range(first, stop))
             part, whole = (h5py.h5s.create_simple((n,)) for n in (len(rows), stop))
             whole.select_hyperslab((first,), (len(rows),))

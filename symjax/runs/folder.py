@@ -247,10 +247,9 @@ class Journal:
     def __enter__(self) -> "Journal":
         return self
 
-    def __exit__(self, error: object, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self._lines.close()
-        # A run that has come to its end writes all columns in the order of its items.
-        if self._results is not None and error is not None:
+        if self._results is not None:
             self._results.flush()
         self._hold.close()
 
