@@ -44,12 +44,11 @@ class PETInputs:
 
     Example:
       >>> import ase.build
-      >>> import jax
       >>> import numpy as np
       >>> from symjax.models.pet import PETConfig, pet_graph, pet_inputs
       >>> config = PETConfig(species=(1, 8))
       >>> graph = pet_graph(config, ase.build.molecule("H2O"))
-      >>> inputs = jax.jit(pet_inputs, static_argnums=0)(config, graph)
+      >>> inputs = pet_inputs(config, graph)
       >>> np.asarray(inputs.centers).tolist()  # O is the second of the model's species
       [1, 0, 0]
     """
@@ -172,11 +171,10 @@ def pet_inputs(config: PETConfig, graph: Graph) -> PETInputs:
 
     Example:
       >>> import ase.build
-      >>> import jax
       >>> from symjax.models.pet import PETConfig, pet_graph, pet_inputs
       >>> config = PETConfig(species=(1, 8))
       >>> graph = pet_graph(config, ase.build.molecule("H2O"))
-      >>> jax.jit(pet_inputs, static_argnums=0)(config, graph).distances.shape
+      >>> pet_inputs(config, graph).distances.shape
       (3, 2)
     """
     check_graph(config, graph)

@@ -147,9 +147,8 @@ class PET(Shown):
       >>> config = PETConfig(species=(1, 8), d_pet=8, d_node=8, d_head=8,
       ...                    d_feedforward=8, num_heads=2, num_gnn_layers=1)
       >>> graph = pet_graph(config, ase.build.molecule("H2O"), dtype="float32")
-      >>> def start(key):
-      ...     return PET(config).init_with_output(key, pet_inputs(config, graph))
-      >>> raw, _ = jax.eval_shape(start, jax.random.key(0))
+      >>> inputs, key = pet_inputs(config, graph), jax.random.key(0)
+      >>> raw, _ = jax.eval_shape(lambda: PET(config).init_with_output(key, inputs))
       >>> raw["energy"]["scalar"].shape
       (3, 1)
     """
