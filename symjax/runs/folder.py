@@ -248,10 +248,11 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lines.close()
-        if self._results is not None:
-            self._results.flush()
-        self._hold.close()
+        # The folder is free also where the disk is too full for the columns.
+        with self._hold:
+            self._lines.close()
+            if self._results is not None:
+                self._results.flush()
 
     def append(self, structure: StructureReport) -> None:
         """Appends a finished structure, and flushes it to the disk."""
