@@ -19,6 +19,7 @@ ALLOWED = {
     "errors": {"_text"},
     "_declared": {"errors"},
     "_files": {"errors"},
+    "_signals": set(),
     "_arrays": set(),
     "_text": set(),
     "_patterns": set(),
@@ -30,7 +31,7 @@ ALLOWED = {
         *("so3", "data", "metrics"),
     },
     "training": {
-        *("errors", "_arrays", "_declared", "_files", "_text"),
+        *("errors", "_arrays", "_declared", "_files", "_signals", "_text"),
         *("so3", "data", "metrics", "models", "interop"),
     },
     "interop": {
@@ -39,13 +40,15 @@ ALLOWED = {
     "labels": {"errors", "_declared", "_files", "so3", "data"},
     "stability": {"errors", "_declared", "data", "so3"},
     "report": {"errors", "_declared", "_files", "_text", "so3", "data", "metrics"},
-    "runs": {"errors", "_files", "so3", "data", "metrics", "models", "report"},
+    "runs": {
+        *("errors", "_files", "_signals", "so3", "data", "metrics", "models", "report"),
+    },
     "diagnose": {
         *("errors", "_text", "so3", "data", "metrics", "models", "report", "labels"),
     },
     "cli": {
-        *("errors", "_files", "_text", "so3", "data", "metrics", "models", "interop"),
-        *("report", "runs", "training", "diagnose", "labels", "stability"),
+        *("errors", "_files", "_signals", "_text", "so3", "data", "metrics", "models"),
+        *("interop", "report", "runs", "training", "diagnose", "labels", "stability"),
     },
     "testing": {"errors", "so3", "metrics", "interop"},
     "__main__": {"cli"},

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 import symjax
+from symjax._signals import interruptions
 from symjax._text import file_text
 from symjax.cli.streams import say
 from symjax.errors import ArgumentError, SymjaxError
@@ -105,7 +106,8 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     def wrapper(debug: bool = False, **given: Any) -> None:
         _show_messages()
         try:
-            command(**given)
+            with interruptions():
+                command(**given)
         except SymjaxError as error:
             spell = functools.partial(_spell, {})
             message = f"Error: {error.spelled(error.argument, error.value, spell)}"

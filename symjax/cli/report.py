@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from symjax._signals import interruptions
 from symjax.cli.application import (
     GIB,
     command_line,
@@ -157,7 +158,11 @@ def report(
         return
     laws = law_checks(loaded, options) if measured.laws and not events else None
     try:
-        with options_as_typed(names), measuring_progress() as watch:
+        with (
+            options_as_typed(names),
+            interruptions(),
+            measuring_progress() as watch,
+        ):
             result = measure_items(
                 *(loaded, items, options, into),
                 workers=workers,

@@ -1,15 +1,13 @@
-"""Standard streams that may be closed, and signals that stop a run."""
+"""Standard streams that may be closed by their reader."""
 
 import io
 import os
-import signal
 import sys
-import threading
-from types import FrameType
 from typing import Any, TextIO
 
 import typer
 
+from symjax._signals import handle_signals
 from symjax._text import visible
 
 
@@ -60,31 +58,6 @@ class QuietStream:
         os.close(null)
 
 
-# Methods by which JAX finds compiled code again.
-_KEYS = ("__eq__", "__hash__")
-
-
-def interrupt(number: int, frame: FrameType | None) -> None:
-    """Handles a signal to stop: raises KeyboardInterrupt where it cannot get lost.
-
-    Python ignores exceptions in callbacks of its garbage collector, such as the one of
-    JAX, and JAX turns exceptions in comparisons of its cache keys into other errors. A
-    signal that arrives there is sent again a little later.
-    """
-    names = []
-    while frame is not None:
-        names.append(frame.f_code.co_name)
-        frame = frame.f_back
-    if any(name in _KEYS or name.endswith("gc_callback") for name in names):
-        # To the thread that has to wake up, which may be waiting for something else.
-        main = threading.main_thread().ident
-        again = threading.Timer(0.05, signal.pthread_kill, (main, number))
-        again.daemon = True
-        again.start()
-        return
-    raise KeyboardInterrupt
-
-
 def prepare_process() -> None:
     """Lets streams be closed by their reader, and treats SIGTERM like Ctrl-C."""
     for name in ("stdout", "stderr"):
@@ -93,9 +66,6 @@ def prepare_process() -> None:
             # What an encoding does not have is escaped: no name ends a command.
             stream.reconfigure(errors="backslashreplace")
         setattr(sys, name, QuietStream(getattr(sys, name)))
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, interrupt)
-    # Batch systems end jobs by this signal.
-    signal.signal(signal.SIGTERM, interrupt)
+    handle_signals()
     # Warnings of torch's C++ code, which no filter of Python's reaches.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

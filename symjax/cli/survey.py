@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from symjax._signals import interruptions
 from symjax.cli.application import (
     ABOVE_LIMIT,
     FAILED,
@@ -93,7 +94,7 @@ def run_survey(
         with options_as_typed(names):
             find_chemiscope()
     try:
-        with options_as_typed(names):
+        with options_as_typed(names), interruptions():
             report = survey_structures(
                 *(model, found.structures, over, into),
                 options=options,

@@ -8,6 +8,7 @@ from typing import Any
 import ase
 import numpy as np
 
+from symjax._signals import interruptions
 from symjax.errors import SymjaxError
 from symjax.metrics.verdicts import PhysicalCheck
 
@@ -37,7 +38,8 @@ class Checks:
         if self.laws is None or label not in self.labels:
             return ()
         try:
-            return self.laws(item)
+            with interruptions():
+                return self.laws(item)
         except (SymjaxError, RuntimeError, OSError, MemoryError) as error:
             # The measurement stands, even if a doubled cell cannot be evaluated.
             _log.warning("%s: other laws were not checked: %s", label, error)

@@ -19,6 +19,7 @@ import jax
 
 import symjax
 from symjax._files import held
+from symjax._signals import interruptions
 from symjax.data.digests import structure_digest
 from symjax.errors import StructureError, SymjaxError
 from symjax.metrics.gathering import pool
@@ -360,7 +361,8 @@ class _Visits:
         try:
             pack = self._packing.pack(group)
             degree = self._options.max_degree
-            items = measure_pack(pack, self._over, degree, number)
+            with interruptions():
+                items = measure_pack(pack, self._over, degree, number)
             return _Measured([items], dict(pack.outputs), {})
         except EXPECTED_ERRORS as error:
             if len(group) == 1:

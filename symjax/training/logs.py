@@ -1,13 +1,10 @@
 """Files that a run writes as it goes on: CSV tables, TensorBoard and checkpoints."""
 
-import contextlib
 import csv
 import io
 import math
 import shutil
-import signal
-import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from symjax._files import is_full, no_space, replace_atomically, reserve
+from symjax._signals import uninterrupted
 from symjax._text import spreadsheet_safe
 from symjax.errors import ArgumentError
 from symjax.training.optimisation import TrainState
@@ -150,26 +148,6 @@ class Board:
     def close(self) -> None:
         """Writes what is buffered, and closes the files."""
         self._writer.close()
-
-
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Context in which SIGINT and SIGTERM are delayed until its end."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals reach the main thread only
-        return
-    came: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, frame: came.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-    if came:
-        signal.raise_signal(came[0])
 
 
 class Checkpoints:

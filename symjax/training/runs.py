@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from symjax._files import held, replace_atomically
+from symjax._signals import uninterrupted
 from symjax.errors import ArgumentError, SymjaxError
 from symjax.models.io import Model, save_model
 from symjax.training import logs
@@ -272,7 +273,7 @@ class _Loop:
             for batch in load(problem.batch, self._done, run.steps):
                 batch = place(batch, self._mesh)
                 # A checkpoint contains a step with all its metrics.
-                with logs.uninterrupted():
+                with uninterrupted():
                     self._state, metrics = self._step(self._state, batch)
                     self._window.append(metrics)
                     self._done += 1

@@ -7,12 +7,8 @@ import sys
 import time
 
 import ase.io
-import jax
 import pytest
 from water_runs import rattled_waters, write_host_model
-
-from symjax.cli.streams import interrupt
-from symjax.training.logs import uninterrupted
 
 FAST = ["--max-degree", "1", "--no-laws", "--no-figures"]
 
@@ -65,84 +61,3 @@ def test_a_report_that_is_terminated(tmp_path):
     assert "Interrupted. Completed structures are kept in out" in messages
     assert journal.read_bytes().count(b"\n") > 2
     assert not (tmp_path / "out" / ".symjax.lock").exists()
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_checkpoint_comes_to_its_end(number):
-    # A process in the background of a shell starts with SIGINT ignored.
-    handlers = {
-        one: signal.signal(one, signal.default_int_handler)
-        for one in (signal.SIGINT, signal.SIGTERM)
-    }
-    done = []
-    try:
-        with pytest.raises(KeyboardInterrupt), uninterrupted():
-            done += [signal.raise_signal(number) for _ in range(2)]
-        assert len(done) == 2
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        with pytest.raises(ZeroDivisionError), uninterrupted():
-            _ = 1 / 0
-        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
-    finally:
-        for one, handler in handlers.items():
-            signal.signal(one, handler)
-
-
-def test_a_signal_within_the_garbage_collector_is_not_lost():
-    """What is raised in a callback of the collector is ignored by Python."""
-    code = """
-import gc, os, signal, sys, time
-from symjax.cli.streams import prepare_process
-
-# As a shell starts a command in the foreground; in the background it is ignored.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-prepare_process()
-struck = []
-
-def some_gc_callback(*args):
-    if not struck:
-        struck.append(1)
-        os.kill(os.getpid(), signal.SIGINT)
-        for _ in range(10):
-            pass
-
-gc.callbacks.append(some_gc_callback)
-try:
-    gc.collect()
-    time.sleep(100)
-except KeyboardInterrupt:
-    print("interrupted")
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
-    )
-    assert done.stdout == "interrupted\n", done.stderr
-    assert "ignored" not in done.stderr
-
-
-def test_a_signal_within_a_key_of_compiled_code_is_not_lost():
-    """JAX makes an error of its own of what is raised while it compares keys."""
-
-    class Key:
-        def __hash__(self):
-            return 1
-
-        def __eq__(self, other):
-            if not struck:
-                struck.append(1)
-                signal.raise_signal(signal.SIGTERM)
-            return True
-
-    def compare():
-        compiled(Key(), 1.0)
-        time.sleep(100)
-
-    struck = []
-    before = signal.signal(signal.SIGTERM, interrupt)
-    compiled = jax.jit(lambda key, x: x, static_argnums=0)
-    try:
-        compiled(Key(), 1.0)
-        with pytest.raises(KeyboardInterrupt):
-            compare()
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -1,6 +1,9 @@
 """Other laws are checked of the smallest structure of each periodicity."""
 
 import ase.build
+import jax
+import numpy as np
+import pytest
 
 from symjax.errors import StructureError
 from symjax.runs.checked_items import Checks, choose_checks
@@ -33,3 +36,14 @@ def test_a_check_that_fails_leaves_what_was_measured(caplog):
     atom = ase.Atoms("H")
     assert Checks(laws, frozenset(["a"]))("a", atom) == ()
     assert "a: other laws were not checked: atoms=1: is one atom" in caplog.text
+
+
+def test_an_interruption_is_not_an_error_of_a_check():
+    def pressed(*args):
+        raise KeyboardInterrupt
+
+    def interrupted(atoms):
+        return jax.pure_callback(pressed, np.ones(2), np.ones(2))
+
+    with pytest.raises(KeyboardInterrupt):
+        Checks(interrupted, frozenset(["a"]))("a", ase.Atoms("H"))

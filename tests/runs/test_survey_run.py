@@ -10,6 +10,7 @@ import resource
 import ase
 import ase.build
 import chemiscope
+import jax
 import numpy as np
 import pytest
 from pydantic import TypeAdapter
@@ -331,6 +332,18 @@ def test_one_bad_structure_spoils_no_other_of_its_pack(model, tmp_path, monkeypa
     )
     assert set(report.failed) == {"molecule 3"}
     assert sorted(report.pool.labels) == sorted(set(molecules(6)) - {"molecule 3"})
+
+
+def test_an_interruption_is_not_an_error_of_a_structure(model, tmp_path, monkeypatch):
+    def pressed(*args):
+        raise KeyboardInterrupt
+
+    def interrupted(pack, *rest):
+        return jax.pure_callback(pressed, np.ones(2), np.ones(2))
+
+    monkeypatch.setattr(surveys, "measure_pack", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        survey_structures(model, molecules(2), Survey(8), tmp_path, options=OPTIONS)
 
 
 def test_an_empty_survey_is_refused(model, tmp_path):
