@@ -12,6 +12,13 @@ from typing import Any
 _KEYS = ("__eq__", "__hash__")
 
 
+class _KeyboardInterrupt(KeyboardInterrupt):
+    """Not the class itself: where that passes ``exec`` of a text, as in dataclasses.
+
+    Python then ends by SIGINT, whatever handled it and whatever the exit code is.
+    """
+
+
 def interrupt(number: int, frame: FrameType | None) -> None:
     """Handles a signal to stop: raises KeyboardInterrupt where it cannot get lost.
 
@@ -23,7 +30,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:
             _interrupt_later()
             return
         frame = frame.f_back
-    raise KeyboardInterrupt
+    raise _KeyboardInterrupt
 
 
 def _interrupt_later() -> None:

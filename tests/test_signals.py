@@ -64,14 +64,17 @@ def collect():
 def drop_reference():
     value = Deleted()
     reference = weakref.ref(value, lambda _: strike("reference", signal.SIGTERM))
-    struck.append("deletion")
+    struck.append("deletion")  # not in the same moment
     del value
 
 def delete():
-    struck.clear()
+    struck.remove("deletion")
     Deleted()
 
-for cause in (collect, drop_reference, delete):
+def execute():
+    exec("strike('text', signal.SIGTERM)")
+
+for cause in (collect, drop_reference, delete, execute):
     try:
         cause()
         time.sleep(20)
@@ -87,7 +90,8 @@ Failing()
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
     )
-    causes = ("collector", "reference", "deletion")
+    causes = ("collector", "reference", "deletion", "text")
+    assert done.returncode == 0
     assert done.stdout == "".join(f"interrupted in {cause}\n" for cause in causes)
     assert done.stderr.count("ignored") == 1, done.stderr
     assert "ValueError: shown as ever" in done.stderr

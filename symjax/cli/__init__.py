@@ -27,6 +27,7 @@ from symjax.cli.application import (
     app,
     guarded,
 )
+from symjax.cli.environment import interrupted
 from symjax.cli.groups import Command, flat
 from symjax.cli.streams import prepare_process
 
@@ -60,4 +61,9 @@ for _name, _command in (
 def main() -> None:
     """Runs the command line; the entry point of the console script."""
     prepare_process()
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            interrupted.set()
+        raise

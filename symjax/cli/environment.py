@@ -1,9 +1,13 @@
 """Settings of a command-line process: precision, devices, compilation cache."""
 
+import atexit
 import os
 import re
+import sys
+import threading
 from typing import TYPE_CHECKING
 
+from symjax.cli.application import INTERRUPTED
 from symjax.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -11,13 +15,32 @@ if TYPE_CHECKING:
 
 _JAX_CACHE = "JAX_COMPILATION_CACHE_DIR"
 
+interrupted = threading.Event()
+"""Whether this process ends because its command was interrupted."""
+
+
+def _leave_if_interrupted() -> None:
+    """Ends the process before JAX clears its devices, which XLA may be compiling for.
+
+    XLA goes on in a thread of its own, and the process would end by a segmentation
+    fault.
+    """
+    if interrupted.is_set():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
+
 
 def configure_jax(x64: bool, compile_cache: bool) -> None:
-    """Sets precision and compilation cache of this process."""
+    """Sets precision and compilation cache of this process, and how it ends."""
     import jax
 
     from symjax._files import user_cache
 
+    # The last that is registered is called first: after what models register when they
+    # are loaded, and before what JAX did.
+    atexit.unregister(_leave_if_interrupted)
+    atexit.register(_leave_if_interrupted)
     if x64:
         jax.config.update("jax_enable_x64", True)
     folder = user_cache("jax")

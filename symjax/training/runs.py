@@ -288,6 +288,7 @@ class _Loop:
         except KeyboardInterrupt as interrupt:
             self._check()
             self._save()
+            self._close()
             raise KeyboardInterrupt(
                 f"Interrupted after step {self._done}; resume to go on."
             ) from interrupt
@@ -299,9 +300,12 @@ class _Loop:
         model = self._model()
         if complete:
             save_model(model, self._folder / MODEL)
+        self._close()
+        return Trained(model, self._done, complete, self._errors)
+
+    def _close(self) -> None:
         self._board.close()
         self._checkpoints.close()
-        return Trained(model, self._done, complete, self._errors)
 
     def _examine(self) -> None:
         """Validates and measures symmetry if that is due."""
