@@ -20,6 +20,7 @@ from typing import Any
 
 import jax
 
+from symjax._signals import uninterrupted
 from symjax.errors import ArgumentError
 
 Task = Callable[..., Any]
@@ -259,6 +260,24 @@ def _call(*item: Any) -> Any:
     return _task(*item)
 
 
+@contextlib.contextmanager
+def _starting() -> Iterator[None]:
+    """Context in which a process may be started: none that nobody knows is left.
+
+    Starting one takes seconds, until it has read what it needs. It is deaf to Ctrl-C
+    from the beginning, before :func:`_start` is called in it.
+    """
+    with uninterrupted():
+        if not hasattr(signal, "pthread_sigmask"):
+            yield
+            return
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _as_finished(
     pool: concurrent.futures.Executor,
     task: Task,
@@ -277,7 +296,8 @@ def _as_finished(
     while True:
         for item in itertools.islice(remaining, 0 if broken else most - len(waiting)):
             try:
-                waiting[pool.submit(task, *item)] = item
+                with _starting():
+                    waiting[pool.submit(task, *item)] = item
             except BrokenProcessPool:
                 broken.append(item)
                 break

@@ -1,11 +1,13 @@
 """Workers: what they are sent, and what becomes of those that die."""
 
 import collections
+import concurrent.futures
 import functools
 import itertools
 import os
 import pathlib
 import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +18,7 @@ import fake_report
 import jax
 import pytest
 
+from symjax._signals import interrupt
 from symjax.data import GraphShape
 from symjax.errors import ArgumentError
 from symjax.models import load_model
@@ -130,6 +133,35 @@ def _runs(process):
     status = pathlib.Path(f"/proc/{process}/stat")
     # Ended, and nobody has asked for its exit code.
     return not (status.exists() and status.read_text().split()[2] == "Z")
+
+
+def test_no_process_is_left_that_was_being_started(monkeypatch):
+    """A signal waits until it is known; Ctrl-C does not reach it before it is ready."""
+
+    class Pool:
+        def __init__(self, *_):
+            self.deaf, self.known, self.ended = False, False, False
+            pools.append(self)
+
+        def submit(self, *_):
+            self.deaf = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+            signal.raise_signal(signal.SIGTERM)
+            self.known = True
+
+        def shutdown(self, **_):
+            self.ended = True
+
+    pools = []
+    monkeypatch.setattr(concurrent.futures, "ProcessPoolExecutor", Pool)
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(Workers(jobs=2).map(len, [((),)], len))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    (pool,) = pools
+    assert (pool.deaf, pool.known, pool.ended) == (True, True, True)
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 @pytest.mark.parametrize("jobs", [0, -1, 2])
