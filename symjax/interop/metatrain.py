@@ -289,10 +289,11 @@ def _crystal(config: PETConfig) -> ase.Atoms:
         # If metatrain can evaluate it, see symjax.models.pet.graphs.as_read.
         pbc=config.long_range is None or config.num_neighbors_adaptive is None,
     )
-    atoms.info.update(
-        charge=min(1, config.max_charge),
-        spin_multiplicity=min(2, config.max_spin_multiplicity),
-    )
+    if config.system_conditioning:
+        atoms.info.update(
+            charge=min(1, config.max_charge),
+            spin_multiplicity=min(2, config.max_spin_multiplicity),
+        )
     return atoms
 
 
