@@ -16,6 +16,9 @@ _MINIMUM_BINS = 4
 # of the cell if it is less: vesin takes a hundred times as long to visit tiny ones.
 _SMALLEST_BIN = 0.5
 
+# Up to this many pairs of atoms and images, comparing all takes as long as vesin.
+_FEW_COMPARED = 2e3
+
 # Up to this many pairs of atoms and images, all are compared where vesin cannot be
 # used. ASE also sorts into bins, and takes minutes for many bins along one direction
 # and many images along another.
@@ -38,9 +41,14 @@ def find_pairs(
     cutoff: float,
 ) -> Pairs:
     """Pairs with ``|r_j - r_i + S @ cell| < cutoff``, in no particular order."""
+    images = _images(cell, pbc, cutoff)
     bins = max(cutoff, _face_distances(cell[pbc]).min(initial=_SMALLEST_BIN))
-    if vesin_is_safe(positions, cell[pbc], bins):
-        # Imported here, as vesin imports PyTorch where that is installed.
+    safe = vesin_is_safe(positions, cell[pbc], bins)
+    most = _FEW_COMPARED if safe else _MOST_COMPARED
+    if len(positions) ** 2 * np.prod(2.0 * images + 1) <= most:
+        return _compare_all(positions, cell, pbc, cutoff, images)
+    if safe:
+        # Imported here, as vesin imports PyTorch, in seconds, where that is installed.
         import vesin
 
         neighbor_list = vesin.NeighborList(cutoff=bins, full_list=False)
@@ -49,9 +57,6 @@ def find_pairs(
             return found
         near = found.distances < cutoff
         return Pairs(*(part[near] for part in found))
-    images = _images(cell, pbc, cutoff)
-    if len(positions) ** 2 * np.prod(2.0 * images + 1) <= _MOST_COMPARED:
-        return _compare_all(positions, cell, pbc, cutoff, images)
     first, second, shifts, distances = primitive_neighbor_list(
         "ijSd", pbc, cell, positions, cutoff
     )

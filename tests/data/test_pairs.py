@@ -31,9 +31,9 @@ def test_every_pair_once(case):
     pbc, cutoff = np.array(pbc), 3.1
     # Outside of the cell too.
     positions = np.random.default_rng(1).normal(size=(4, 3)) * 4
-    images = _pairs._images(cell, pbc, cutoff)
-    ours = both_ways(_pairs._compare_all(positions, cell, pbc, cutoff, images))
-    assert ours == both_ways(_pairs.find_pairs(positions, cell, pbc, cutoff))
+    given = positions, cell, pbc, cutoff
+    ours = both_ways(_pairs._compare_all(*given, _pairs._images(*given[1:])))
+    assert ours == both_ways(_pairs.find_pairs(*given))
     # Images along each vector that can be within the cutoff.
     longest = cutoff + np.linalg.norm(np.ptp(positions, axis=0))
     faces = 1 / np.linalg.norm(np.linalg.pinv(cell[pbc]), axis=0)
@@ -52,16 +52,20 @@ def test_every_pair_once(case):
     assert ours == right
 
 
+@pytest.mark.parametrize("cutoff", [1.1, 0.05])
 @pytest.mark.parametrize("case", CASES)
-def test_a_tiny_cutoff(case):
-    """Less than the bins in which pairs are sought."""
+def test_vesin_finds_the_same(case, cutoff):
+    """Also for a cutoff that is less than the bins in which pairs are sought."""
     cell, pbc = CASES[case]
-    positions = np.array([[0, 0, 0], [0.03, 0, 0], [0.2, 0, 0], [2, 1, 0.0]])
-    given = positions, cell, np.array(pbc), 0.05
+    few = np.array([[0, 0, 0], [0.03, 0, 0], [0.2, 0, 0], [2, 1, 0.0]])
+    positions = np.concatenate([few, np.random.default_rng(2).normal(size=(50, 3)) * 4])
+    given = positions, cell, np.array(pbc), cutoff
+    images = _pairs._images(*given[1:])
+    assert 54**2 * np.prod(2 * images + 1) > _pairs._FEW_COMPARED
     found = both_ways(_pairs.find_pairs(*given))
-    assert found == both_ways(_pairs._compare_all(*given, _pairs._images(*given[1:])))
+    assert found == both_ways(_pairs._compare_all(*given, images))
     assert found >= {(0, 1, 0, 0, 0), (1, 0, 0, 0, 0)}
-    assert (0, 2, 0, 0, 0) not in found
+    assert ((0, 2, 0, 0, 0) in found) == (cutoff > 0.2)
 
 
 @pytest.mark.parametrize("cell", [[0.02, 3000, 3000], [3000, 0.02, 0.02]])
