@@ -79,8 +79,9 @@ def uninterrupted() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-    if came:
-        signal.raise_signal(came[0])
+        # Also where an error is raised, which may be one that the run survives.
+        if came:
+            signal.raise_signal(came[0])
 
 
 # Libraries that turn exceptions in functions that they call into their own: JAX in host

@@ -35,7 +35,8 @@ ALLOWED = {
         *("so3", "data", "metrics", "models", "interop"),
     },
     "interop": {
-        *("errors", "_files", "_text", "_patterns", "so3", "data", "metrics", "models"),
+        *("errors", "_files", "_patterns", "_signals", "_text"),
+        *("so3", "data", "metrics", "models"),
     },
     "labels": {"errors", "_declared", "_files", "so3", "data"},
     "stability": {"errors", "_declared", "data", "so3"},

@@ -28,6 +28,8 @@ def test_a_checkpoint_comes_to_its_end(number):
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         with pytest.raises(ZeroDivisionError), uninterrupted():
             _ = 1 / 0
+        with pytest.raises(KeyboardInterrupt), uninterrupted():
+            _ = signal.raise_signal(number), 1 / 0
         assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
     finally:
         for one, handler in handlers.items():

@@ -14,6 +14,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
+from symjax._signals import interruptions
 from symjax.data.cells import NO_STRESS, stress_volume
 from symjax.data.structures import check_structure
 from symjax.errors import ArgumentError, ModelError
@@ -273,7 +274,8 @@ def _chosen(
 def has_result(calculator: Any, atoms: ase.Atoms, name: str) -> bool:
     """Whether a calculator has a property for this structure."""
     try:
-        return calculator.get_property(name, atoms) is not None
+        with interruptions():
+            return calculator.get_property(name, atoms) is not None
     except PropertyNotImplementedError:
         return False
     except (CalculatorError, OSError, RuntimeError, ValueError) as error:
@@ -287,7 +289,8 @@ def has_result(calculator: Any, atoms: ase.Atoms, name: str) -> bool:
 def result_of(calculator: Any, atoms: ase.Atoms, name: str) -> np.ndarray:
     """One of :data:`PROPERTIES` in float64; stress as a 3 x 3 matrix."""
     try:
-        value = calculator.get_property(name, atoms)
+        with interruptions():
+            value = calculator.get_property(name, atoms)
         if value is None:
             raise PropertyNotImplementedError(name)
     except PropertyNotImplementedError as error:

@@ -1,6 +1,7 @@
 """ASE calculators as problems: exact ones, and ones with known faults."""
 
 import ase.build
+import jax
 import numpy as np
 import pytest
 from ase.calculators.calculator import Calculator, all_changes
@@ -235,3 +236,21 @@ def test_bad_input(calculator, outputs, error, text):
 def test_what_the_calculator_cannot_do_is_said():
     with pytest.raises(ModelError, match=r"could not calculate energy: .*No EMT"):
         calculator_problem(EMT(), ase.build.molecule("SiH4"))
+
+
+def test_an_interruption_is_not_a_failure():
+    """JAX makes a RuntimeError of it in host callbacks, which networks may have."""
+
+    class Interrupted(Springs):
+        def calculate(self, *args, **kwargs):
+            if self.calls:
+                jax.pure_callback(self.pressed, np.ones(2), np.ones(2))
+            super().calculate(*args, **kwargs)
+
+        def pressed(self, _):
+            raise KeyboardInterrupt
+
+    water = ase.build.molecule("H2O")
+    problem = calculator_problem(Interrupted(), water, outputs=["energy"])
+    with pytest.raises(KeyboardInterrupt):
+        problem.function({**problem.x, "positions": 2 * problem.x["positions"]})
