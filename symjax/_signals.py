@@ -84,8 +84,8 @@ def uninterrupted() -> Iterator[None]:
             signal.raise_signal(came[0])
 
 
-# Libraries that turn exceptions in functions that they call into their own: JAX in host
-# callbacks, pydantic in serializers.
+# Errors that libraries make of exceptions in functions that they call: JAX in host
+# callbacks, pydantic in serializers. By name, as neither may be imported yet.
 _CONVERTED = ("JaxRuntimeError", "PydanticSerializationError")
 
 

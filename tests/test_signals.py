@@ -6,9 +6,9 @@ import sys
 import time
 
 import jax
-import numpy as np
 import pydantic
 import pytest
+from interrupted import interrupted_by_jax, pressed
 
 from symjax._signals import interrupt, interruptions, uninterrupted
 
@@ -127,11 +127,6 @@ def test_a_signal_within_a_key_of_compiled_code_is_not_lost():
         signal.signal(signal.SIGTERM, before)
 
 
-def pressed(*args):
-    """As if Ctrl-C were pressed while a library calls this function."""
-    raise KeyboardInterrupt
-
-
 class Written(pydantic.BaseModel):
     """A model whose serializer is interrupted."""
 
@@ -147,9 +142,7 @@ class Written(pydantic.BaseModel):
     "call",
     [
         pytest.param(Written().model_dump, id="pydantic"),
-        pytest.param(
-            lambda: jax.pure_callback(pressed, np.ones(2), np.ones(2)), id="jax"
-        ),
+        pytest.param(interrupted_by_jax, id="jax"),
     ],
 )
 def test_what_libraries_make_of_an_interruption(call):

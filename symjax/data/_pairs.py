@@ -41,9 +41,10 @@ def find_pairs(
     cutoff: float,
 ) -> Pairs:
     """Pairs with ``|r_j - r_i + S @ cell| < cutoff``, in no particular order."""
-    images = _images(cell, pbc, cutoff)
-    bins = max(cutoff, _face_distances(cell[pbc]).min(initial=_SMALLEST_BIN))
-    safe = vesin_is_safe(positions, cell[pbc], bins)
+    faces = _face_distances(cell[pbc])
+    images = _images(faces, pbc, cutoff)
+    bins = max(cutoff, faces.min(initial=_SMALLEST_BIN))
+    safe = vesin_is_safe(positions, faces, bins)
     most = _FEW_COMPARED if safe else _MOST_COMPARED
     if len(positions) ** 2 * np.prod(2.0 * images + 1) <= most:
         return _compare_all(positions, cell, pbc, cutoff, images)
@@ -64,7 +65,9 @@ def find_pairs(
     return Pairs(first[half], second[half], shifts[half], distances[half])
 
 
-def _face_distances(rows: Float[np.ndarray, "periodic 3"]) -> Float[np.ndarray, "_"]:
+def _face_distances(
+    rows: Float[np.ndarray, "periodic 3"],
+) -> Float[np.ndarray, "periodic"]:
     """Distances between opposite faces of a cell, along each of its vectors."""
     return 1 / np.linalg.norm(np.linalg.pinv(rows), axis=0)
 
@@ -82,11 +85,11 @@ def _one_of_each(
 
 
 def _images(
-    cell: Float[np.ndarray, "3 3"], pbc: Bool[np.ndarray, "3"], cutoff: float
+    faces: Float[np.ndarray, "periodic"], pbc: Bool[np.ndarray, "3"], cutoff: float
 ) -> Int[np.ndarray, "3"]:
     """Largest shift, along each cell vector, of a neighbor of an atom in the cell."""
     images = np.zeros(3, int)
-    images[pbc] = np.floor(cutoff / _face_distances(cell[pbc])) + 1
+    images[pbc] = np.floor(cutoff / faces) + 1
     return images
 
 
@@ -119,7 +122,7 @@ def _compare_all(
 
 def vesin_is_safe(
     positions: Float[np.ndarray, "atoms 3"],
-    rows: Float[np.ndarray, "periodic 3"],
+    faces: Float[np.ndarray, "periodic"],
     cutoff: float,
 ) -> bool:
     """Whether vesin can bin these atoms; if it cannot, it crashes the process.
@@ -130,19 +133,18 @@ def vesin_is_safe(
     atoms 2000 angstrom apart in a plane are enough.
     """
     # Along the cell, and extents elsewhere.
-    faces = _face_distances(rows)
     extents = np.ptp(positions, axis=0)
-    if len(rows) in (0, 3):
-        lengths = extents if len(rows) == 0 else faces
+    if len(faces) in (0, 3):
+        lengths = extents if len(faces) == 0 else faces
     else:
         # Vesin chooses its own axes along the other directions: the extents along them
         # are bounded, their ratio is not.
         lengths = np.concatenate(
-            [faces, np.full(3 - len(rows), np.linalg.norm(extents))]
+            [faces, np.full(3 - len(faces), np.linalg.norm(extents))]
         )
     total = float(np.prod(np.ceil(lengths / cutoff) + 2))
     if total <= _MAXIMUM_BINS:
         return True
     shortest = max(np.floor(lengths.min() / cutoff), 1.0)
     remaining = shortest * np.cbrt(_MAXIMUM_BINS / total)
-    return len(rows) in (0, 3) and bool(remaining >= _MINIMUM_BINS)
+    return len(faces) in (0, 3) and bool(remaining >= _MINIMUM_BINS)

@@ -17,6 +17,15 @@ CASES = {
 }
 
 
+def compare_all(positions, cell, pbc, cutoff):
+    images = images_of(cell, pbc, cutoff)
+    return _pairs._compare_all(positions, cell, pbc, cutoff, images)
+
+
+def images_of(cell, pbc, cutoff):
+    return _pairs._images(_pairs._face_distances(cell[pbc]), pbc, cutoff)
+
+
 def both_ways(found):
     """Pairs as a graph has them, from one of the two that each is."""
     pairs = zip(found.first, found.second, found.shifts, strict=True)
@@ -32,7 +41,7 @@ def test_every_pair_once(case):
     # Outside of the cell too.
     positions = np.random.default_rng(1).normal(size=(4, 3)) * 4
     given = positions, cell, pbc, cutoff
-    ours = both_ways(_pairs._compare_all(*given, _pairs._images(*given[1:])))
+    ours = both_ways(compare_all(*given))
     assert ours == both_ways(_pairs.find_pairs(*given))
     # Images along each vector that can be within the cutoff.
     longest = cutoff + np.linalg.norm(np.ptp(positions, axis=0))
@@ -60,10 +69,10 @@ def test_vesin_finds_the_same(case, cutoff):
     few = np.array([[0, 0, 0], [0.03, 0, 0], [0.2, 0, 0], [2, 1, 0.0]])
     positions = np.concatenate([few, np.random.default_rng(2).normal(size=(50, 3)) * 4])
     given = positions, cell, np.array(pbc), cutoff
-    images = _pairs._images(*given[1:])
+    images = images_of(*given[1:])
     assert 54**2 * np.prod(2 * images + 1) > _pairs._FEW_COMPARED
     found = both_ways(_pairs.find_pairs(*given))
-    assert found == both_ways(_pairs._compare_all(*given, images))
+    assert found == both_ways(compare_all(*given))
     assert found >= {(0, 1, 0, 0, 0), (1, 0, 0, 0, 0)}
     assert ((0, 2, 0, 0, 0) in found) == (cutoff > 0.2)
 

@@ -1,9 +1,8 @@
 """Other laws are checked of the smallest structure of each periodicity."""
 
 import ase.build
-import jax
-import numpy as np
 import pytest
+from interrupted import interrupted_by_jax
 
 from symjax.errors import StructureError
 from symjax.runs.checked_items import Checks, choose_checks
@@ -39,11 +38,5 @@ def test_a_check_that_fails_leaves_what_was_measured(caplog):
 
 
 def test_an_interruption_is_not_an_error_of_a_check():
-    def pressed(*args):
-        raise KeyboardInterrupt
-
-    def interrupted(atoms):
-        return jax.pure_callback(pressed, np.ones(2), np.ones(2))
-
     with pytest.raises(KeyboardInterrupt):
-        Checks(interrupted, frozenset(["a"]))("a", ase.Atoms("H"))
+        Checks(interrupted_by_jax, frozenset(["a"]))("a", ase.Atoms("H"))

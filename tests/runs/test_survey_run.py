@@ -10,9 +10,9 @@ import resource
 import ase
 import ase.build
 import chemiscope
-import jax
 import numpy as np
 import pytest
+from interrupted import interrupted_by_jax
 from pydantic import TypeAdapter
 from small_models import drawn_pet
 
@@ -335,13 +335,7 @@ def test_one_bad_structure_spoils_no_other_of_its_pack(model, tmp_path, monkeypa
 
 
 def test_an_interruption_is_not_an_error_of_a_structure(model, tmp_path, monkeypatch):
-    def pressed(*args):
-        raise KeyboardInterrupt
-
-    def interrupted(pack, *rest):
-        return jax.pure_callback(pressed, np.ones(2), np.ones(2))
-
-    monkeypatch.setattr(surveys, "measure_pack", interrupted)
+    monkeypatch.setattr(surveys, "measure_pack", interrupted_by_jax)
     with pytest.raises(KeyboardInterrupt):
         survey_structures(model, molecules(2), Survey(8), tmp_path, options=OPTIONS)
 
